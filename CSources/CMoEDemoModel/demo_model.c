@@ -1,0 +1,1 @@
+int moe_demo_placeholder;

@@ -1,0 +1,1 @@
+extern int moe_demo_placeholder;

@@ -1,0 +1,2 @@
+#include "CMoEKernels.h"
+int moe_placeholder;

@@ -1,0 +1,79 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// The BLAS that is linked: a pkg-config name. `openblas` (default) swaps among Debian's OpenBLAS variants; `blas` follows
+/// the `libblas.so.3` alternative (OpenBLAS, BLIS, netlib, ATLAS). At run time `MOE_BLAS_LIBRARY` overrides either.
+let blas = Context.environment["MOE_BLAS_LINK"] ?? "openblas"
+
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let cSettings: [CSetting] = [.define("NDEBUG", .when(configuration: .release))]
+
+let package = Package(
+    name: "moe-infer",
+    products: [
+        .library(name: "MoEInfer", targets: ["MoEInfer"]),
+        .executable(name: "moe-infer", targets: ["moe-infer"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.0.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "COpenBLAS", path: "CSources/COpenBLAS", pkgConfig: blas,
+            providers: [.apt(["libopenblas-dev"])]),
+        .target(
+            name: "CMoEKernels", dependencies: ["COpenBLAS"], path: "CSources/CMoEKernels",
+            cSettings: cSettings, linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
+        .target(name: "CMoEDemoModel", path: "CSources/CMoEDemoModel", exclude: ["demo.gguf"]),
+
+        .target(name: "MoETensors", swiftSettings: swiftSettings),
+        .target(name: "MoECompute", dependencies: ["CMoEKernels", "MoETensors"], swiftSettings: swiftSettings),
+        .target(name: "MoETokenizer", swiftSettings: swiftSettings),
+        .target(name: "MoEModel", dependencies: ["MoECompute", "MoETensors"], swiftSettings: swiftSettings),
+        .target(
+            name: "MoEInfer",
+            dependencies: [
+                "MoEModel", "MoETokenizer", "MoECompute", "MoETensors",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Configuration", package: "swift-configuration"),
+            ],
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "moe-infer",
+            dependencies: [
+                "MoEInfer", "CMoEDemoModel",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: swiftSettings),
+
+        .target(
+            name: "MoETestSupport", dependencies: ["MoETensors"], path: "Tests/MoETestSupport",
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoETensorsTests", dependencies: ["MoETensors", "MoETestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEComputeTests", dependencies: ["MoECompute", "MoETensors", "MoETestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoETokenizerTests", dependencies: ["MoETokenizer", "MoETensors", "MoETestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEModelTests", dependencies: ["MoEModel", "MoECompute", "MoETensors", "MoETestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEInferTests",
+            dependencies: ["MoEInfer", "MoEModel", "MoETokenizer", "MoECompute", "MoETensors", "MoETestSupport"],
+            swiftSettings: swiftSettings),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu17
+)

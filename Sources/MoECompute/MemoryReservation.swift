@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+
+/// Memory that the machine would not give.
+public struct ResourceError: Error, Equatable, Sendable, CustomStringConvertible {
+    public let what: String
+    public let bytes: Int?
+
+    public init(what: String, bytes: Int?) {
+        self.what = what
+        self.bytes = bytes
+    }
+
+    public var description: String {
+        guard let bytes else { return "not enough memory for \(what)" }
+        return "not enough memory for \(what): \(bytes / 1_048_576) MiB needed"
+    }
+}
+
+/// Anonymous address space, resident only where it was touched. Freed with the object.
+package final class MemoryReservation: @unchecked Sendable {
+    package let base: UnsafeMutableRawPointer
+    package let byteCount: Int
+
+    /// - Throws: ``ResourceError`` when the kernel refuses.
+    package init(bytes: Int, purpose: String) throws {
+        let pointer = mmap(nil, max(bytes, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        guard let pointer, pointer != MAP_FAILED else { throw ResourceError(what: purpose, bytes: bytes) }
+        base = pointer
+        byteCount = bytes
+    }
+
+    deinit { munmap(base, max(byteCount, 1)) }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Whether a slice continues a prompt or extends it by what was sampled. The two choose products and policies apart.
+public enum ForwardPhase: String, Sendable, Codable {
+    case prefill
+    case decode
+}
+
+/// One step's work for the model: the rows of all sequences one after the other (ragged; no padding).
+///
+/// Legend: T rows (tokens) of this step.
+package struct ForwardBatch: Sendable {
+    /// The rows of one sequence.
+    package struct Slice: Sendable {
+        /// First row in the batch, and how many.
+        package var start: Int
+        package var count: Int
+        /// Position of the first row in its sequence; row i has position `firstPosition + i`.
+        package var firstPosition: Int
+        /// Physical blocks of the sequence's KV cache, enough for `firstPosition + count` positions.
+        package var blockTable: [Int32]
+        package var phase: ForwardPhase
+        /// How many experts each of these tokens gets.
+        package var routing: any RoutingPolicy
+        /// Where the counts of this sequence go; nil: nowhere.
+        package var observer: (any RoutingObserver)?
+
+        package init(
+            start: Int, count: Int, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
+            routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil
+        ) {
+            self.start = start
+            self.count = count
+            self.firstPosition = firstPosition
+            self.blockTable = blockTable
+            self.phase = phase
+            self.routing = routing
+            self.observer = observer
+        }
+    }
+
+    /// [T]
+    package var tokens: [Int32] = []
+    /// [T]
+    package var positions: [Int32] = []
+    package var slices: [Slice] = []
+    /// Rows whose logits are wanted, ascending. The head is computed for these only.
+    package var logitRows: [Int32] = []
+
+    package init() {}
+
+    package var count: Int { tokens.count }
+
+    /// Appends the next rows of a sequence.
+    /// - Parameter logits: which of the new rows need logits, counted from 0.
+    package mutating func append(
+        tokens newTokens: some Collection<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
+        routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: some Sequence<Int>
+    ) {
+        let start = tokens.count
+        tokens.append(contentsOf: newTokens)
+        positions.append(contentsOf: (0..<newTokens.count).map { Int32(firstPosition + $0) })
+        logitRows.append(contentsOf: logits.map { Int32(start + $0) })
+        slices.append(
+            Slice(
+                start: start, count: newTokens.count, firstPosition: firstPosition, blockTable: blockTable, phase: phase,
+                routing: routing, observer: observer))
+    }
+}

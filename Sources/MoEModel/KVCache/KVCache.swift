@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MoECompute
+import MoETensors
+
+/// The storage of keys and values: per layer two arrays `[blocks, blockSize, kvHeads, headDim]`. Who owns which block is the
+/// engine's business (`BlockManager`); this type only knows bytes.
+///
+/// The address space is reserved once and filled by first use, so growing a sequence never copies and memory that no block
+/// has touched is not resident. Unsafe memory: the reservation lives as long as this object.
+package final class KVCache: @unchecked Sendable {
+    /// Precision of the stored keys and values.
+    package enum Precision: String, Sendable, CaseIterable {
+        case f16
+        case f32
+
+        var type: ElementType { self == .f16 ? .f16 : .f32 }
+        package var bytes: Int { self == .f16 ? 2 : 4 }
+    }
+
+    package let precision: Precision
+    /// Positions per block.
+    package let blockSize: Int
+    package let blockCount: Int
+    package let layerCount: Int
+    package let kvHeads: Int
+    package let headDim: Int
+    private let reservation: MemoryReservation
+
+    /// - Throws: ``ResourceError`` when the address space cannot be had.
+    package init(
+        precision: Precision, blockSize: Int = 32, blockCount: Int, layerCount: Int, kvHeads: Int, headDim: Int
+    ) throws {
+        self.precision = precision
+        self.blockSize = blockSize
+        self.blockCount = blockCount
+        self.layerCount = layerCount
+        self.kvHeads = kvHeads
+        self.headDim = headDim
+        let perBlock = Self.bytesPerBlock(
+            precision: precision, blockSize: blockSize, layerCount: layerCount, kvHeads: kvHeads, headDim: headDim)
+        let (bytes, overflow) = perBlock.multipliedReportingOverflow(by: blockCount)
+        guard !overflow else { throw ResourceError(what: "KV cache of \(blockCount) blocks", bytes: nil) }
+        reservation = try MemoryReservation(bytes: bytes, purpose: "KV cache of \(blockCount * blockSize) positions")
+    }
+
+    /// Bytes of one block over all layers, keys and values.
+    package static func bytesPerBlock(
+        precision: Precision, blockSize: Int, layerCount: Int, kvHeads: Int, headDim: Int
+    ) -> Int { 2 * layerCount * blockSize * kvHeads * headDim * precision.bytes }
+
+    private var layerBytes: Int { blockCount * blockSize * kvHeads * headDim * precision.bytes }
+    /// [blocks, blockSize, kvHeads, headDim] of one layer.
+    package func keys(layer: Int) -> UnsafeMutableRawPointer { reservation.base + 2 * layer * layerBytes }
+    package func values(layer: Int) -> UnsafeMutableRawPointer { reservation.base + (2 * layer + 1) * layerBytes }
+    package var byteCount: Int { reservation.byteCount }
+}

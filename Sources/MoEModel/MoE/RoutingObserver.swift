@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Sees what was routed and what was computed; never changes it. Statistics and calibration are observers.
+///
+/// Called on the thread that runs the model, once per MoE layer and sequence slice, after the experts have run.
+public protocol RoutingObserver: AnyObject, Sendable {
+    func observe(_ event: borrowing RoutingEvent)
+}
+
+/// One sequence slice in one MoE layer. The spans are valid only during the call.
+public struct RoutingEvent: ~Copyable {
+    public let layer: Int
+    public let phase: ForwardPhase
+    /// Tokens in this slice.
+    public let tokenCount: Int
+    /// E
+    public let expertCount: Int
+    /// k of the model
+    public let modelExpertsPerToken: Int
+    /// Bytes of one routed expert's weights (gate, up and down).
+    public let bytesPerExpert: Int
+    /// Seconds that this layer's router (gate product, gating function, policy, plan) took for the whole step, and that the
+    /// whole MoE layer took; both scaled by this slice's share of the step's tokens.
+    public let gateSeconds: Double
+    public let layerSeconds: Double
+
+    let evaluations: UnsafeBufferPointer<Int32>
+    let logits: UnsafeBufferPointer<Float>
+    let offsets: UnsafeBufferPointer<Int32>
+    let experts: UnsafeBufferPointer<Int32>
+    let weights: UnsafeBufferPointer<Float>
+
+    /// How many experts the compute layer ran for token `index` of the slice: counted by the kernels, not by the policy.
+    public func computedExperts(token index: Int) -> Int { Int(evaluations[index]) }
+    /// The expert ids that token `index` was routed to, best first.
+    public func selectedExperts(token index: Int) -> [Int] {
+        (Int(offsets[index])..<Int(offsets[index + 1])).map { Int(experts[$0]) }
+    }
+    /// The combine weights of ``selectedExperts(token:)``, same order.
+    public func combineWeights(token index: Int) -> [Float] {
+        (Int(offsets[index])..<Int(offsets[index + 1])).map { weights[$0] }
+    }
+    /// `[E]`: the router's raw logits of token `index`.
+    public func routerLogits(token index: Int) -> [Float] {
+        Array(logits[index * expertCount..<(index + 1) * expertCount])
+    }
+}

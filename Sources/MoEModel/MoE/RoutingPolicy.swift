@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Where a token stands when its experts are counted.
+public struct RoutingContext: Sendable {
+    /// The layer, from 0, and how many layers the model has.
+    public let layer: Int
+    public let layerCount: Int
+    /// The token's position in its sequence.
+    public let position: Int
+    public let phase: ForwardPhase
+    /// E: routed experts of this layer.
+    public let expertCount: Int
+    /// k: how many the model was trained with (`num_experts_per_tok`).
+    public let modelExpertsPerToken: Int
+
+    public init(
+        layer: Int, layerCount: Int, position: Int, phase: ForwardPhase, expertCount: Int, modelExpertsPerToken: Int
+    ) {
+        self.layer = layer
+        self.layerCount = layerCount
+        self.position = position
+        self.phase = phase
+        self.expertCount = expertCount
+        self.modelExpertsPerToken = modelExpertsPerToken
+    }
+}
+
+/// How many experts a token is worth: a choice of the deployment, made anew for every token and layer.
+///
+/// The gate's own facts (softmax or sigmoid, renormalisation) belong to the model, see ``GatingFunction``. A policy only
+/// decides how far down the ranking to go; the weights of the kept experts follow from the model's rule.
+///
+/// ```swift
+/// struct OneAfterTheFirst: RoutingPolicy {            // two experts in the first layer, one elsewhere
+///     func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int { 2 }
+///     func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
+///         token.layer == 0 ? 2 : 1
+///     }
+/// }
+/// ```
+public protocol RoutingPolicy: Sendable {
+    /// The most experts ``expertCount(for:logits:ranked:)`` will ask for. The ranking is at least this long (at most E).
+    func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int
+
+    /// How many of the best experts to run for this token.
+    ///
+    /// - Parameters:
+    ///   - logits: `[E]`, the router's raw logits in expert order.
+    ///   - ranked: the gating function's scores (for softmax: probabilities over all E), best first, at least
+    ///     ``maximumExperts(modelExpertsPerToken:expertCount:)`` of them.
+    /// - Returns: a count, clamped by the caller to `0...ranked.count`. 0 skips all routed experts of the layer.
+    func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int
+}
