@@ -3,7 +3,7 @@
 /// One product of a grouped call: `output[m, n] = input[rows, k] · weights[n, k]ᵀ (+ bias)`.
 ///
 /// All pointers are borrowed for the duration of the call that gets the task.
-package struct MatmulTask {
+package struct MatmulTask: BitwiseCopyable {
     /// [n, k]
     package var weights: Matrix
     /// Rows of k floats, `inputStride` floats apart.

@@ -2,17 +2,18 @@
 
 package import MoETensors
 
-/// A weight matrix `[n, k]`: n output features, k input features, rows contiguous. A view; the bytes stay in the mapped file.
-package struct Matrix: @unchecked Sendable {
+/// A weight matrix `[n, k]`: n output features, k input features, rows contiguous.
+///
+/// Lifetime: a bare view on the bytes of a ``TensorView``; whoever keeps a matrix keeps the ``WeightStore`` it came from.
+/// It holds no reference itself, so that lists of products are made without reference counting.
+package struct Matrix: @unchecked Sendable, BitwiseCopyable {
     package let type: ElementType
     /// Output features.
     package let n: Int
     /// Input features.
     package let k: Int
     package let rowBytes: Int
-    /// Valid as long as `storage` lives.
     package let pointer: UnsafeRawPointer
-    package let storage: any AnyObject & Sendable
 
     /// - Parameter view: a tensor of rank 2 and a type that a product can take (``ElementType/isWeight``).
     package init(_ view: TensorView) {
@@ -22,7 +23,22 @@ package struct Matrix: @unchecked Sendable {
         k = view.shape[1]
         rowBytes = view.rowBytes
         pointer = view.bytes.baseAddress!
-        storage = view.storage
+    }
+
+    /// A matrix in memory that the caller keeps: rows `rowBytes` apart.
+    package init(type: ElementType, n: Int, k: Int, rowBytes: Int, pointer: UnsafeRawPointer) {
+        self.type = type
+        self.n = n
+        self.k = k
+        self.rowBytes = rowBytes
+        self.pointer = pointer
+    }
+
+    /// Rows `range` as a matrix of its own.
+    package func rows(_ range: Range<Int>) -> Matrix {
+        precondition(range.lowerBound >= 0 && range.upperBound <= n)
+        return Matrix(
+            type: type, n: range.count, k: k, rowBytes: rowBytes, pointer: pointer + range.lowerBound * rowBytes)
     }
 
     /// Bytes that a product reads.

@@ -4,7 +4,7 @@
 ///
 /// A row is a whole number of blocks: ``blockElements`` values in ``blockBytes`` bytes.
 /// Source of the block formats: ggml's `ggml-common.h`, and the `gguf` Python package as the reference decoder.
-package enum ElementType: UInt32, Sendable, CaseIterable {
+package enum ElementType: UInt32, Sendable, CaseIterable, BitwiseCopyable {
     case f32 = 0
     case f16 = 1
     case q4_0 = 2
