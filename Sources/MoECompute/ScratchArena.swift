@@ -28,6 +28,15 @@ package final class ScratchArena {
         offset = 0
     }
 
+    /// A place to go back to: everything handed out after it is taken back by ``release(to:)``.
+    package struct Mark {
+        fileprivate let current: Int
+        fileprivate let offset: Int
+    }
+
+    package func mark() -> Mark { Mark(current: current, offset: offset) }
+    package func release(to mark: Mark) { (current, offset) = (mark.current, mark.offset) }
+
     /// `count` uninitialised floats, 64-byte aligned.
     package func floats(_ count: Int) -> UnsafeMutablePointer<Float> {
         bytes(count * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: count)

@@ -1,21 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What every architecture has in common: sizes, and what an engine must know to plan memory and stop.
+/// What every architecture has in common: sizes, and what an engine must know to plan memory.
 package struct ModelConfiguration: Sendable, Equatable {
-    /// GGUF's name of the architecture: `llama`, `qwen3moe` …
+    /// GGUF's name of the architecture: `llama`, `qwen3moe` … (`mixtral` for arch `llama` with experts).
     package var architecture: String
     package var layerCount: Int
     /// d
     package var hiddenSize: Int
     package var vocabularySize: Int
-    /// The longest sequence the model was made for.
+    /// The longest sequence the model was made for, in tokens.
     package var contextLength: Int
     package var attention: AttentionConfiguration
     /// Dense FFN width; of the layers without experts where there are both.
     package var intermediateSize: Int
     package var rmsNormEpsilon: Float
+    /// Whether the head is the embedding, used again.
+    package var tiedEmbeddings: Bool
     /// nil: a dense model.
     package var experts: ExpertConfiguration?
+
+    package init(
+        architecture: String, layerCount: Int, hiddenSize: Int, vocabularySize: Int, contextLength: Int,
+        attention: AttentionConfiguration, intermediateSize: Int, rmsNormEpsilon: Float, tiedEmbeddings: Bool = false,
+        experts: ExpertConfiguration? = nil
+    ) {
+        self.architecture = architecture
+        self.layerCount = layerCount
+        self.hiddenSize = hiddenSize
+        self.vocabularySize = vocabularySize
+        self.contextLength = contextLength
+        self.attention = attention
+        self.intermediateSize = intermediateSize
+        self.rmsNormEpsilon = rmsNormEpsilon
+        self.tiedEmbeddings = tiedEmbeddings
+        self.experts = experts
+    }
 }
 
 package struct AttentionConfiguration: Sendable, Equatable {
@@ -25,6 +44,14 @@ package struct AttentionConfiguration: Sendable, Equatable {
     /// Positions that a row sees, itself included, per layer; 0: all.
     package var windows: [Int]
     package var rope: RoPEConfiguration
+
+    package init(heads: Int, kvHeads: Int, headDim: Int, windows: [Int], rope: RoPEConfiguration) {
+        self.heads = heads
+        self.kvHeads = kvHeads
+        self.headDim = headDim
+        self.windows = windows
+        self.rope = rope
+    }
 }
 
 package struct ExpertConfiguration: Sendable, Equatable {
@@ -38,4 +65,16 @@ package struct ExpertConfiguration: Sendable, Equatable {
     /// Which layers have experts.
     package var layers: [Bool]
     package var gating: GatingFunction
+
+    package init(
+        count: Int, perToken: Int, intermediateSize: Int, sharedIntermediateSize: Int = 0, layers: [Bool],
+        gating: GatingFunction
+    ) {
+        self.count = count
+        self.perToken = perToken
+        self.intermediateSize = intermediateSize
+        self.sharedIntermediateSize = sharedIntermediateSize
+        self.layers = layers
+        self.gating = gating
+    }
 }

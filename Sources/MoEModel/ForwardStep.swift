@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MoECompute
+
+/// What the layers of one step share: the batch, where to compute, and which rows take which path.
+struct ForwardStep {
+    /// Neighbouring rows that take the same path.
+    struct Run {
+        var rows: Range<Int>
+        var path: MatmulPlan.Path
+    }
+
+    let batch: ForwardBatch
+    let cache: KVCache
+    let context: ComputeContext
+    /// Rows of the dense products.
+    let denseRuns: [Run]
+
+    var scratch: ScratchArena { context.scratch }
+    /// T
+    var rows: Int { batch.count }
+
+    init(batch: ForwardBatch, cache: KVCache, context: ComputeContext) {
+        self.batch = batch
+        self.cache = cache
+        self.context = context
+        denseRuns = Self.runs(of: batch) { context.plan.dense(rows: $0.count) }
+    }
+
+    /// Slices grouped into runs. Native slices next to each other share a run, because a native row's result does not depend
+    /// on its neighbours; a BLAS slice stands alone, because sgemm may order its sums by the number of rows.
+    static func runs(of batch: ForwardBatch, path: (ForwardBatch.Slice) -> MatmulPlan.Path) -> [Run] {
+        var runs: [Run] = []
+        for slice in batch.slices {
+            let path = path(slice)
+            let rows = slice.start..<slice.start + slice.count
+            if path != .blas, let last = runs.last, last.path == path, last.rows.upperBound == rows.lowerBound {
+                runs[runs.count - 1].rows = last.rows.lowerBound..<rows.upperBound
+            } else {
+                runs.append(Run(rows: rows, path: path))
+            }
+        }
+        return runs
+    }
+
+    /// Several projections of the same rows, as one grouped product per run: `outputs[i][T, n_i] = input[T, k] · w_iᵀ`.
+    func project(_ input: UnsafePointer<Float>, _ projections: [(linear: Linear, output: UnsafeMutablePointer<Float>)]) throws {
+        let tasks = scratch.values(MatmulTask.self, projections.count)
+        for run in denseRuns {
+            for (index, (linear, output)) in projections.enumerated() {
+                tasks[index] = MatmulTask(
+                    weights: linear.weights, input: input + run.rows.lowerBound * linear.weights.k,
+                    output: output + run.rows.lowerBound * linear.weights.n, m: run.rows.count, bias: linear.bias?.pointer)
+            }
+            try context.matmul(UnsafeBufferPointer(start: tasks, count: projections.count), path: run.path)
+        }
+    }
+}

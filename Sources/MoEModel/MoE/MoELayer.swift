@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MoECompute
+
+/// A mixture-of-experts feed-forward layer in which every token may use a different number of experts.
+///
+/// ```
+/// x [T, d] ─ Router ──────── logits [T, E]      which experts suit this token (a matrix product)
+///            GatingFunction  scores             softmax …: the model's own rule
+///            RoutingPolicy   1…8 experts each   how many this token is worth: the deployment's choice
+///            DispatchPlan    tokens by expert   so that each active expert's weights are read once
+///            Experts         [S, d]             SwiGLU of the active experts only
+///            combine         y [T, d]           weighted sum per token, in the order of its ranking
+/// ```
+struct MoELayer {
+    let router: Router
+    let experts: Experts
+    /// Qwen2-MoE: an expert that every token runs, scaled by its own sigmoid gate.
+    let shared: SharedExpert?
+
+    /// x `[T, d]` to output `[T, d]`, overwritten.
+    func callAsFunction(_ x: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>, step: ForwardStep) throws {
+        var watch = LayerWatch()
+        let logits = try router.logits(x, step: step)
+        let assignment = router.assign(logits, step: step)
+        watch.routed()
+
+        let evaluations = step.scratch.integers(step.rows)
+        evaluations.update(repeating: 0, count: step.rows)
+        for run in ForwardStep.runs(of: step.batch, path: { path(for: $0, step: step) }) {
+            let plan = DispatchPlan(
+                assignment, tokens: run.rows, expertCount: router.expertCount, scratch: step.scratch)
+            let expertOutput = try experts(x, plan: plan, path: run.path, evaluations: evaluations, step: step)
+            Ops.combine(
+                expertOutput, assignment: assignment, plan: plan, tokens: run.rows, into: output,
+                width: experts.weights.down[0].n, pool: step.context.pool)
+        }
+        try shared?.add(x, to: output, step: step)
+
+        watch.finished()
+        report(assignment, logits: logits, evaluations: evaluations, watch: watch, step: step)
+    }
+
+    private func path(for slice: ForwardBatch.Slice, step: ForwardStep) -> MatmulPlan.Path {
+        step.context.plan.experts(
+            rows: slice.count, perToken: router.expertsPerToken, experts: router.expertCount)
+    }
+}
+
+/// The expert that every token runs: output += sigmoid(gate · x) · FFN(x).
+struct SharedExpert {
+    let feedForward: FeedForward
+    /// [1, d]
+    let gate: Linear
+
+    func add(_ x: UnsafePointer<Float>, to output: UnsafeMutablePointer<Float>, step: ForwardStep) throws {
+        let width = feedForward.down.weights.n
+        let result = step.scratch.floats(step.rows * width)
+        let gates = step.scratch.floats(step.rows)
+        try feedForward(x, into: result, step: step)
+        try step.project(x, [(gate, gates)])
+        Ops.addGated(result, gate: gates, into: output, rows: step.rows, width: width, pool: step.context.pool)
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// A policy as text, as `--routing` takes it:
+/// `native` | `static` | `static:k=4` | `static:k=4,4,2,2` | `top-p:p=0.7,min=1,max=8,temperature=1.2` | `ratio:min=2,t=0.3`.
+///
+/// Values that may differ per layer are lists; layers past the end take the last value.
+public enum RoutingSpecification {
+    /// - Throws: ``RoutingSpecificationError``, one line that names the field, what was expected and what was found.
+    public static func parse(_ text: String) throws -> any RoutingPolicy {
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        let name = parts[0].trimmingSpaces
+        if name == "profile" {
+            throw RoutingSpecificationError(text, "routing profiles are not supported by this version")
+        }
+        var fields = try Fields(parts.count > 1 ? parts[1] : nil, of: text)
+        let policy: any RoutingPolicy
+        switch name {
+        case "native": policy = StaticRouting()
+        case "static": policy = StaticRouting(expertsPerToken: try fields.integers("k", 0...1024).map(PerLayer.init))
+        case "top-p":
+            let minimum = try fields.integer("min", 0...1024) ?? 1
+            let maximum = try fields.integer("max", 1...1024) ?? max(8, minimum)
+            guard minimum <= maximum else {
+                throw RoutingSpecificationError(text, "'min' is \(minimum) but 'max' is \(maximum)")
+            }
+            policy = TopPRouting(
+                p: PerLayer(try fields.numbers("p", 0...1, required: true)!), minimum: minimum, maximum: maximum,
+                temperature: PerLayer(try fields.numbers("temperature", 0.01...100) ?? [1]))
+        case "ratio":
+            policy = RatioRouting(
+                minimum: try fields.integer("min", 0...1024) ?? 1,
+                threshold: PerLayer(try fields.numbers("t", 0...1, required: true)!))
+        default:
+            throw RoutingSpecificationError(
+                text, "unknown policy '\(name)'; expected native, static, top-p or ratio")
+        }
+        try fields.finish()
+        return policy
+    }
+}
+
+/// A policy string that does not parse. A usage error.
+public struct RoutingSpecificationError: Error, Equatable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    init(_ text: String, _ problem: String) { description = "routing '\(text)': \(problem)" }
+}
+
+/// `name=value[,value…],name=…`: a comma before something without `=` continues the list of the field before it.
+private struct Fields {
+    private let text: String
+    private var values: [String: [String]] = [:]
+
+    init(_ list: String?, of text: String) throws {
+        self.text = text
+        guard let list else { return }
+        var current: String?
+        for item in list.split(separator: ",", omittingEmptySubsequences: false) {
+            let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                .map { String($0).trimmingSpaces }
+            if pair.count == 2 {
+                guard values[pair[0]] == nil else { throw RoutingSpecificationError(text, "'\(pair[0])' is given twice") }
+                current = pair[0]
+                values[pair[0]] = [pair[1]]
+            } else if let current {
+                values[current]!.append(pair[0])
+            } else {
+                throw RoutingSpecificationError(text, "expected name=value, found '\(pair[0])'")
+            }
+        }
+    }
+
+    mutating func integers(_ name: String, _ range: ClosedRange<Int>) throws -> [Int]? {
+        try list(name) { item in
+            guard let value = Int(item), range.contains(value) else { return nil }
+            return value
+        } expected: { "whole numbers from \(range.lowerBound) to \(range.upperBound)" }
+    }
+
+    mutating func integer(_ name: String, _ range: ClosedRange<Int>) throws -> Int? {
+        guard let list = try integers(name, range) else { return nil }
+        guard list.count == 1 else { throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)") }
+        return list[0]
+    }
+
+    mutating func numbers(_ name: String, _ range: ClosedRange<Float>, required: Bool = false) throws -> [Float]? {
+        let found = try list(name) { item -> Float? in
+            guard let value = Float(item), value.isFinite, range.contains(value) else { return nil }
+            return value
+        } expected: { "numbers from \(range.lowerBound) to \(range.upperBound)" }
+        if required, found == nil { throw RoutingSpecificationError(text, "'\(name)' is missing") }
+        return found
+    }
+
+    private mutating func list<Value>(
+        _ name: String, _ convert: (String) -> Value?, expected: () -> String
+    ) throws -> [Value]? {
+        guard let items = values.removeValue(forKey: name) else { return nil }
+        return try items.map { item in
+            guard let value = convert(item) else {
+                throw RoutingSpecificationError(text, "'\(name)' expects \(expected()), found '\(item)'")
+            }
+            return value
+        }
+    }
+
+    /// All fields must have been taken.
+    func finish() throws {
+        if let name = values.keys.min() { throw RoutingSpecificationError(text, "unknown field '\(name)'") }
+    }
+}
+
+extension String {
+    fileprivate var trimmingSpaces: String {
+        String(drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+    }
+}

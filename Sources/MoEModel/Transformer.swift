@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MoECompute
+import MoETensors
+
+/// One pre-norm block: x += attention(norm(x)); x += feedForward(norm(x)).
+struct TransformerLayer {
+    enum Mixer {
+        case dense(FeedForward)
+        case experts(MoELayer)
+    }
+
+    let attentionNorm: RMSNorm
+    let attention: Attention
+    let feedForwardNorm: RMSNorm
+    let feedForward: Mixer
+
+    /// x `[T, d]`, in place.
+    func callAsFunction(_ x: UnsafeMutablePointer<Float>, width: Int, step: ForwardStep) throws {
+        let normed = step.scratch.floats(step.rows * width)
+        let update = step.scratch.floats(step.rows * width)
+
+        attentionNorm(x, into: normed, rows: step.rows, step: step)
+        try attention(normed, into: update, step: step)
+        Ops.add(update, to: x, count: step.rows * width, pool: step.context.pool)
+
+        feedForwardNorm(x, into: normed, rows: step.rows, step: step)
+        switch feedForward {
+        case .dense(let dense): try dense(normed, into: update, step: step)
+        case .experts(let moe): try moe(normed, into: update, step: step)
+        }
+        Ops.add(update, to: x, count: step.rows * width, pool: step.context.pool)
+    }
+}
+
+/// A decoder-only transformer: embed -> layers -> norm -> head. What differs between architectures is in the layers, which
+/// each architecture's file builds.
+final class Transformer: LanguageModel {
+    package let configuration: ModelConfiguration
+    /// Keeps every matrix's bytes mapped.
+    private let store: any WeightStore
+    /// [vocabulary, d]
+    private let embedding: Matrix
+    private let layers: [TransformerLayer]
+    private let outputNorm: RMSNorm
+    /// [vocabulary, d]; the embedding itself where the two are tied.
+    private let head: Linear
+
+    init(
+        configuration: ModelConfiguration, store: any WeightStore, embedding: Matrix, layers: [TransformerLayer],
+        outputNorm: RMSNorm, head: Linear
+    ) {
+        self.configuration = configuration
+        self.store = store
+        self.embedding = embedding
+        self.layers = layers
+        self.outputNorm = outputNorm
+        self.head = head
+    }
+
+    package func forward(
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+    ) throws {
+        let d = configuration.hiddenSize
+        precondition(logits.count >= batch.logitRows.count * configuration.vocabularySize)
+        context.scratch.reset()
+        let step = ForwardStep(batch: batch, cache: cache, context: context)
+
+        let x = context.scratch.floats(batch.count * d)
+        for (row, token) in batch.tokens.enumerated() {
+            Ops.dequantizeRow(of: embedding, row: Int(token), into: x + row * d)
+        }
+        let mark = context.scratch.mark()
+        for layer in layers {
+            context.scratch.release(to: mark)
+            try layer(x, width: d, step: step)
+        }
+        try project(x, rows: batch.logitRows, step: step, into: logits)
+    }
+
+    /// The head, for the rows that are asked for only. Always on the path of few rows: a row's logits are the same whether
+    /// its neighbours are wanted too, unless the whole slice is wanted and takes the path of many.
+    private func project(
+        _ x: UnsafePointer<Float>, rows: [Int32], step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
+    ) throws {
+        if rows.isEmpty { return }
+        let d = configuration.hiddenSize
+        let normed = step.scratch.floats(step.rows * d)
+        outputNorm(x, into: normed, rows: step.rows, step: step)
+        try rows.withUnsafeBufferPointer { rows in
+            let task = step.scratch.values(MatmulTask.self, 1)
+            task.pointee = MatmulTask(
+                weights: head.weights, input: normed, inputRows: rows.baseAddress!, output: logits.baseAddress!,
+                m: rows.count, bias: head.bias?.pointer)
+            try step.context.matmul(
+                UnsafeBufferPointer(start: task, count: 1), path: step.context.plan.head(rows: rows.count))
+        }
+    }
+}
