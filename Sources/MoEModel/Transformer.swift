@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import MoECompute
+import MoECompute
 import MoETensors
 
 /// One pre-norm block: x += attention(norm(x)); x += feedForward(norm(x)).

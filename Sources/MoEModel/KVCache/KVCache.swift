@@ -49,6 +49,13 @@ package final class KVCache: @unchecked Sendable {
         precision: Precision, blockSize: Int, layerCount: Int, kvHeads: Int, headDim: Int
     ) -> Int { 2 * layerCount * blockSize * kvHeads * headDim * precision.bytes }
 
+    /// An empty cache of the same kind, for a text apart.
+    package func sibling(positions: Int) throws -> KVCache {
+        try KVCache(
+            precision: precision, blockSize: blockSize, blockCount: (positions + blockSize - 1) / blockSize,
+            layerCount: layerCount, kvHeads: kvHeads, headDim: headDim)
+    }
+
     private var layerBytes: Int { blockCount * blockSize * kvHeads * headDim * precision.bytes }
     /// [blocks, blockSize, kvHeads, headDim] of one layer.
     package func keys(layer: Int) -> UnsafeMutableRawPointer { reservation.base + 2 * layer * layerBytes }

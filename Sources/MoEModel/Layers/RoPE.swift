@@ -24,7 +24,7 @@ package struct RoPEConfiguration: Sendable, Equatable {
         package var originalContext: Double
         package var betaFast: Double = 32
         package var betaSlow: Double = 1
-        /// nil: 0.1 · ln(factor) + 1
+        /// What cosines and sines are multiplied by; nil: ``temperature(factor:scale:)``.
         package var attentionFactor: Double?
         /// Whether the ends of the ramp are rounded to whole dimensions.
         package var truncate: Bool = true
@@ -32,6 +32,11 @@ package struct RoPEConfiguration: Sendable, Equatable {
         package init(factor: Double, originalContext: Double) {
             self.factor = factor
             self.originalContext = originalContext
+        }
+
+        /// What the paper multiplies cosines and sines by for a factor above 1: 0.1 · scale · ln(factor) + 1.
+        static func temperature(factor: Double, scale: Double = 1) -> Double {
+            factor > 1 ? 0.1 * scale * log(factor) + 1 : 1
         }
     }
 
@@ -75,7 +80,7 @@ package struct RoPEConfiguration: Sendable, Equatable {
     /// Multiplies cosines and sines: YaRN's temperature, else 1.
     package var magnitude: Float {
         guard case .yarn(let yarn) = scaling else { return 1 }
-        return Float(yarn.attentionFactor ?? (yarn.factor > 1 ? 0.1 * log(yarn.factor) + 1 : 1))
+        return Float(yarn.attentionFactor ?? YaRN.temperature(factor: yarn.factor))
     }
 
     /// 0: the pair keeps its frequency; 1: it is divided by the factor.

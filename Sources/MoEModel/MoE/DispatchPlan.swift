@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import MoECompute
+package import MoECompute
 
 /// Which experts each token goes to: ragged, best first. A token may have none.
 ///

@@ -27,6 +27,7 @@ struct MoELayer {
 
         let evaluations = step.scratch.integers(step.rows)
         evaluations.update(repeating: 0, count: step.rows)
+        let bytesBefore = step.context.statistics.weightBytes
         for run in ForwardStep.runs(of: step.batch, path: { path(for: $0, step: step) }) {
             let plan = DispatchPlan(
                 assignment, tokens: run.rows, expertCount: router.expertCount, scratch: step.scratch)
@@ -35,10 +36,12 @@ struct MoELayer {
                 expertOutput, assignment: assignment, plan: plan, tokens: run.rows, into: output,
                 width: experts.weights.down[0].n, pool: step.context.pool)
         }
+        let expertBytes = step.context.statistics.weightBytes - bytesBefore
         try shared?.add(x, to: output, step: step)
 
         watch.finished()
-        report(assignment, logits: logits, evaluations: evaluations, watch: watch, step: step)
+        report(
+            assignment, logits: logits, evaluations: evaluations, expertBytes: expertBytes, watch: watch, step: step)
     }
 
     private func path(for slice: ForwardBatch.Slice, step: ForwardStep) -> MatmulPlan.Path {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 /// Sees what was routed and what was computed; never changes it. Statistics and calibration are observers.
 ///
 /// Called on the thread that runs the model, once per MoE layer and sequence slice, after the experts have run.
@@ -23,6 +25,8 @@ public struct RoutingEvent: ~Copyable {
     /// whole MoE layer took; both scaled by this slice's share of the step's tokens.
     public let gateSeconds: Double
     public let layerSeconds: Double
+    /// Bytes of expert weights that the step's products read, this slice's share of them: counted by the compute layer.
+    public let expertBytes: Int
 
     let evaluations: UnsafeBufferPointer<Int32>
     let logits: UnsafeBufferPointer<Float>
@@ -43,5 +47,23 @@ public struct RoutingEvent: ~Copyable {
     /// `[E]`: the router's raw logits of token `index`.
     public func routerLogits(token index: Int) -> [Float] {
         Array(logits[index * expertCount..<(index + 1) * expertCount])
+    }
+    /// Calls `body` with each expert that token `index` was routed to and its combine weight, best first.
+    public func forEachExpert(token index: Int, _ body: (_ expert: Int, _ weight: Float) -> Void) {
+        for pair in Int(offsets[index])..<Int(offsets[index + 1]) { body(Int(experts[pair]), weights[pair]) }
+    }
+    /// Entropy of the softmax over the router's logits of token `index`, in bits: 0 to log2(E).
+    public func routerEntropy(token index: Int) -> Double {
+        let row = UnsafeBufferPointer(rebasing: logits[index * expertCount..<(index + 1) * expertCount])
+        let largest = row.max() ?? 0
+        var total: Float = 0
+        var weighted: Float = 0
+        for logit in row {
+            let weight = exp(logit - largest)
+            total += weight
+            weighted += weight * (logit - largest)
+        }
+        // H = log(sum w) - sum w (z - max) / sum w, with w = exp(z - max)
+        return Double(log(total) - weighted / total) / M_LN2
     }
 }

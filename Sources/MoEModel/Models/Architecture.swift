@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What an architecture's layer is made of. One file each; the sizes come from the file's configuration.
-protocol Architecture {
+protocol Architecture: SendableMetatype {
     static func layer(_ index: Int, from builder: LayerBuilder) throws -> TransformerLayer
 }
 

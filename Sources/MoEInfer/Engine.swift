@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Dispatch
+import MoEModel
+import MoETokenizer
+
+/// Requests to tokens: schedule -> run -> sample -> emit, one step after the other, on a thread of its own so that a long
+/// step never blocks the cooperative pool.
+actor Engine {
+    private let thread = EngineExecutor()
+    nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+
+    private let runner: ModelRunner
+    private let tokenizer: Tokenizer
+    /// Positions that one sequence may have.
+    private let contextLength: Int
+    private var scheduler: Scheduler
+    private var sequences: [Int: Sequence] = [:]
+    private var nextID = 0
+    private var isRunning = false
+    private let scratch = SamplingScratch()
+    private let raw = LogitsCopy()
+
+    init(runner: sending ModelRunner, tokenizer: Tokenizer, limits: Scheduler.Limits, contextLength: Int) {
+        scheduler = Scheduler(
+            limits: limits, blocks: BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize))
+        self.runner = runner
+        self.tokenizer = tokenizer
+        self.contextLength = contextLength
+    }
+
+    /// Blocks not in use, and blocks in all: for tests and statistics.
+    var blockCounts: (free: Int, total: Int) { (scheduler.blocks.freeCount, scheduler.blocks.blockCount) }
+    var preemptions: Int { scheduler.preemptions }
+
+    /// Queues a request. Its events go to the continuation; when the listener goes away, its blocks are free at once.
+    func submit(_ prompt: [Int32], options: GenerationOptions, to continuation: Sequence.Stream.Continuation) {
+        do {
+            try check(prompt, options: options)
+        } catch {
+            continuation.finish(throwing: error)
+            return
+        }
+        let id = nextID
+        nextID += 1
+        let limit = min(options.sampling.maxTokens, contextLength - prompt.count)
+        let sequence = Sequence(
+            id: id, prompt: prompt, options: options, limit: limit, tokenizer: tokenizer, continuation: continuation)
+        if limit == 0 {
+            sequence.finish(.length)
+            return
+        }
+        sequences[id] = sequence
+        scheduler.add(id: id, promptCount: prompt.count)
+        continuation.onTermination = { [weak self] reason in
+            guard case .cancelled = reason else { return }
+            Task { await self?.cancel(id) }
+        }
+        start()
+    }
+
+    private func check(_ prompt: [Int32], options: GenerationOptions) throws {
+        try options.sampling.validate(vocabularySize: runner.vocabularySize)
+        guard !prompt.isEmpty else { throw RequestError("the prompt has no tokens") }
+        guard prompt.count <= contextLength else {
+            throw RequestError(
+                "the prompt has \(prompt.count) tokens, but the context holds \(contextLength)"
+                    + " (the model's: \(runner.model.configuration.contextLength))")
+        }
+        if let token = prompt.first(where: { $0 < 0 || Int($0) >= runner.vocabularySize }) {
+            throw RequestError("token \(token) of the prompt is not in the vocabulary of \(runner.vocabularySize)")
+        }
+    }
+
+    private func cancel(_ id: Int) {
+        guard sequences.removeValue(forKey: id) != nil else { return }
+        scheduler.remove(id: id)
+    }
+
+    /// Runs work of another kind (logits, perplexity, measurements) between steps.
+    func exclusively<Result: Sendable>(_ body: @Sendable (ModelRunner) throws -> Result) throws -> Result { try body(runner) }
+
+    // MARK: The loop
+
+    private func start() {
+        if isRunning { return }
+        isRunning = true
+        Task { await loop() }
+    }
+
+    private func loop() async {
+        while !scheduler.isIdle {
+            do {
+                try step()
+            } catch {
+                for (id, sequence) in sequences {
+                    scheduler.remove(id: id)
+                    sequence.continuation.finish(throwing: error)
+                }
+                sequences = [:]
+            }
+            // Lets submissions and cancellations in.
+            await Task.yield()
+        }
+        isRunning = false
+    }
+
+    private func step() throws {
+        let slices = scheduler.schedule()
+        var batch = ForwardBatch()
+        for slice in slices {
+            guard let sequence = sequences[slice.id] else { continue }
+            sequence.begin()
+            batch.append(
+                tokens: sequence.tokens[slice.range], firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
+                phase: slice.phase, routing: sequence.options.routing.policy(for: slice.phase),
+                observer: sequence.statistics, logits: slice.samples ? [slice.range.count - 1] : [])
+        }
+        let (logits, seconds) = try runner.run(batch)
+
+        var row = 0
+        for slice in slices {
+            guard let sequence = sequences[slice.id] else { continue }
+            sequence.statistics.addForward(seconds: seconds * Double(slice.range.count) / Double(batch.count))
+            guard slice.samples else { continue }
+            let width = runner.vocabularySize
+            let values = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1) * width])
+            row += 1
+            if let reason = sequence.advance(values, tokenizer: tokenizer, scratch: scratch, raw: raw) {
+                scheduler.remove(id: slice.id)
+                sequences[slice.id] = nil
+                sequence.finish(reason)
+            } else {
+                scheduler.append(id: slice.id)
+            }
+        }
+    }
+}
+
+/// A serial executor on a queue of its own.
+private final class EngineExecutor: SerialExecutor {
+    private let queue = DispatchQueue(label: "moe-infer.engine", qos: .userInitiated)
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+    }
+
+    func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+}

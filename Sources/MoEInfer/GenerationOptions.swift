@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import MoEModel
+
+/// What one request asks for.
+public struct GenerationOptions: Sendable {
+    public var sampling: SamplingOptions
+    public var routing: RoutingChoice
+
+    public init(sampling: SamplingOptions = SamplingOptions(), routing: RoutingChoice = RoutingChoice()) {
+        self.sampling = sampling
+        self.routing = routing
+    }
+}
+
+/// How many experts each token gets, for the prompt and for what is generated apart.
+public struct RoutingChoice: Sendable {
+    /// nil: the model's own.
+    public var prefill: (any RoutingPolicy)?
+    public var decode: (any RoutingPolicy)?
+
+    public init(prefill: (any RoutingPolicy)? = nil, decode: (any RoutingPolicy)? = nil) {
+        self.prefill = prefill
+        self.decode = decode
+    }
+
+    /// One policy for both.
+    public init(_ policy: any RoutingPolicy) { self.init(prefill: policy, decode: policy) }
+
+    package func policy(for phase: ForwardPhase) -> any RoutingPolicy {
+        switch phase {
+        case .prefill: prefill ?? StaticRouting()
+        case .decode: decode ?? StaticRouting()
+        }
+    }
+}
+
+/// What a generation tells while it runs.
+public enum GenerationEvent: Sendable {
+    case token(GeneratedToken)
+    /// The last event.
+    case finished(GenerationResult)
+}
+
+public struct GeneratedToken: Sendable {
+    public let id: Int32
+    /// The text that became certain with this token: whole characters only, and nothing that may belong to a stop text. May be
+    /// empty, or belong to earlier tokens.
+    public let text: String
+    public let logprobs: TokenLogprobs?
+}
+
+public enum FinishReason: String, Sendable, Encodable {
+    /// An end-of-text token, a stop token or a stop text.
+    case stop
+    /// `maxTokens`, or the end of the context.
+    case length
+}
+
+public struct GenerationResult: Sendable {
+    public struct Usage: Sendable, Equatable {
+        public let promptTokens: Int
+        public let completionTokens: Int
+        /// nil for a dense model.
+        public let moe: MoEUsage?
+    }
+
+    public struct Timings: Sendable, Equatable {
+        /// From the first step to the first token.
+        public let promptSeconds: Double
+        /// From the first token to the last.
+        public let generationSeconds: Double
+        public let promptTokensPerSecond: Double
+        /// Of the tokens after the first; 0 when there are none.
+        public let generationTokensPerSecond: Double
+    }
+
+    public let text: String
+    /// Without the end-of-text token.
+    public let tokens: [Int32]
+    public let finishReason: FinishReason
+    public let logprobs: [TokenLogprobs]
+    public let usage: Usage
+    public let timings: Timings
+    /// By MoE layer; empty for a dense model.
+    public let layers: [LayerRouting]
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import MoECompute
+public import MoEModel
+
+/// How well a model predicts a text.
+public struct PerplexityReport: Sendable, Encodable {
+    /// exp of the mean negative log-likelihood per scored token.
+    public let perplexity: Double
+    /// The same over the bytes of the scored tokens' text: comparable between tokenizers.
+    public let bitsPerByte: Double
+    public let tokensScored: Int
+    public let chunks: Int
+    public let moe: MoEUsage?
+
+    enum CodingKeys: String, CodingKey {
+        case perplexity
+        case bitsPerByte = "bits_per_byte"
+        case tokensScored = "tokens_scored"
+        case chunks, moe
+    }
+}
+
+extension LLM {
+    /// The logits after each token, a row at a time.
+    ///
+    /// - Parameters:
+    ///   - tokens: ids, used as they are.
+    ///   - decodeFrom: the index from which on tokens are fed one at a time, as generation does; nil: all as one prompt.
+    ///   - row: receives `[vocabulary]` for each position in order; the buffer is valid only during the call.
+    public func logits(
+        _ tokens: [Int32], decodeFrom: Int? = nil, routing: RoutingChoice = RoutingChoice(),
+        row: @escaping @Sendable (UnsafeBufferPointer<Float>) throws -> Void
+    ) async throws {
+        guard !tokens.isEmpty else { throw RequestError("no tokens were given") }
+        guard tokens.count <= contextLength else {
+            throw RequestError("\(tokens.count) tokens were given, but the context holds \(contextLength)")
+        }
+        if let token = tokens.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
+            throw RequestError("token \(token) is not in the vocabulary of \(vocabularySize)")
+        }
+        let chunk = settings.chunk
+        try await engine.exclusively { runner in
+            let pass = try EvaluationPass(runner: runner, positions: tokens.count, chunk: chunk, routing: routing)
+            let promptCount = min(decodeFrom ?? tokens.count, tokens.count)
+            try pass.prefill(tokens[..<promptCount], scoring: 0, row: row)
+            for token in tokens[promptCount...] {
+                try Task.checkCancellation()
+                try pass.decode(token, row: row)
+            }
+        }
+    }
+
+    /// Perplexity in the convention of llama.cpp's tool: chunks of `context` tokens, each started with BOS where the model
+    /// has one, scored on their second half.
+    ///
+    /// - Parameters:
+    ///   - stride: tokens between the starts of two chunks; `context` for chunks that do not overlap.
+    ///   - progress: chunks done, chunks in all, perplexity so far.
+    public func perplexity(
+        of text: String, context: Int = 512, stride: Int? = nil, maximumChunks: Int? = nil,
+        routing: RoutingChoice = RoutingChoice(),
+        progress: @escaping @Sendable (_ done: Int, _ total: Int, _ perplexity: Double) -> Void = { _, _, _ in }
+    ) async throws -> PerplexityReport {
+        guard context >= 4, context <= contextLength else {
+            throw RequestError("chunks of \(context) tokens were asked for; expected 4 to \(contextLength)")
+        }
+        let tokens = tokenizer.encode(text, addSpecial: true, parseSpecial: false)
+        let stride = max(1, stride ?? context)
+        guard tokens.count >= context else {
+            throw RequestError("the text has \(tokens.count) tokens; at least one chunk of \(context) is needed")
+        }
+        let total = min(maximumChunks ?? .max, (tokens.count - context) / stride + 1)
+        let (engine, chunk, tokenizer) = (engine, settings.chunk, tokenizer)
+        let statistics = RoutingStatistics()
+        var loss = 0.0
+        var (scored, bytes) = (0, 0)
+        for index in 0..<total {
+            try Task.checkCancellation()
+            var piece = Array(tokens[index * stride..<index * stride + context])
+            if tokenizer.addsBOS, let bos = tokenizer.bos { piece[0] = bos }
+            let window = piece
+            let sum = try await engine.exclusively { runner -> Double in
+                let pass = try EvaluationPass(
+                    runner: runner, positions: context, chunk: chunk, routing: routing, statistics: statistics)
+                let score = Score()
+                var position = context / 2
+                try pass.prefill(window[...], scoring: position) { logits in
+                    defer { position += 1 }
+                    if position + 1 < context { score.add(logits, target: window[position + 1]) }
+                }
+                return score.loss
+            }
+            loss += sum
+            for token in window[(context / 2 + 1)...] { bytes += tokenizer.bytes(of: token).count }
+            scored += context - context / 2 - 1
+            progress(index + 1, total, exp(loss / Double(scored)))
+        }
+        return PerplexityReport(
+            perplexity: exp(loss / Double(scored)), bitsPerByte: bytes == 0 ? 0 : loss / M_LN2 / Double(bytes),
+            tokensScored: scored, chunks: total, moe: statistics.usage)
+    }
+
+    // MARK: Speed
+
+    /// Speed of a prompt of `count` random tokens.
+    public func benchmarkPrompt(
+        _ count: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
+    ) async throws -> BenchmarkResult {
+        let settings = settings
+        return try await engine.exclusively {
+            try Benchmark($0, settings: settings).prompt(count, repetitions: repetitions, routing: routing, named: name)
+        }
+    }
+
+    /// Speed of generating `count` tokens in each of `batch` sequences.
+    public func benchmarkGeneration(
+        _ count: Int, batch: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
+    ) async throws -> BenchmarkResult {
+        let settings = settings
+        return try await engine.exclusively {
+            try Benchmark($0, settings: settings).generation(
+                count, batch: batch, repetitions: repetitions, routing: routing, named: name)
+        }
+    }
+}
+
+/// One text through the model for its logits, in a cache of its own: whatever the engine holds is left alone.
+private final class EvaluationPass {
+    private let runner: ModelRunner
+    private let chunk: Int
+    private let routing: RoutingChoice
+    private let statistics: RoutingStatistics?
+    private let blockTable: [Int32]
+    private var position = 0
+    /// Rows of logits at a time: bounds their memory.
+    private let rowsAtATime = 128
+
+    init(
+        runner: ModelRunner, positions: Int, chunk: Int, routing: RoutingChoice, statistics: RoutingStatistics? = nil
+    ) throws {
+        let cache = try runner.cache.sibling(positions: positions)
+        self.runner = ModelRunner(model: runner.model, context: runner.context, cache: cache)
+        self.chunk = chunk
+        self.routing = routing
+        self.statistics = statistics
+        blockTable = (0..<Int32(cache.blockCount)).map { $0 }
+    }
+
+    /// - Parameter scoring: the first position whose logits are wanted.
+    func prefill(
+        _ tokens: ArraySlice<Int32>, scoring first: Int, row: (UnsafeBufferPointer<Float>) throws -> Void
+    ) throws {
+        let end = position + tokens.count
+        var rest = tokens
+        while position < end {
+            try Task.checkCancellation()
+            let wanted = position >= first
+            let count = min(rest.count, wanted ? min(chunk, rowsAtATime) : min(chunk, first - position))
+            try run(rest.prefix(count), phase: .prefill, wanted: wanted, row: row)
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    func decode(_ token: Int32, row: (UnsafeBufferPointer<Float>) throws -> Void) throws {
+        try run([token], phase: .decode, wanted: true, row: row)
+    }
+
+    private func run(
+        _ tokens: ArraySlice<Int32>, phase: ForwardPhase, wanted: Bool, row: (UnsafeBufferPointer<Float>) throws -> Void
+    ) throws {
+        var batch = ForwardBatch()
+        batch.append(
+            tokens: tokens, firstPosition: position, blockTable: blockTable, phase: phase,
+            routing: routing.policy(for: phase), observer: statistics, logits: wanted ? 0..<tokens.count : 0..<0)
+        let (logits, seconds) = try runner.run(batch)
+        statistics?.addForward(seconds: seconds)
+        position += tokens.count
+        let width = runner.vocabularySize
+        for index in 0..<batch.logitRows.count {
+            try row(UnsafeBufferPointer(rebasing: logits[index * width..<(index + 1) * width]))
+        }
+    }
+}
+
+/// Sums negative log-likelihoods. Used by one thread.
+private final class Score {
+    private(set) var loss = 0.0
+    private var probabilities: [Float] = []
+
+    func add(_ logits: UnsafeBufferPointer<Float>, target: Int32) {
+        probabilities.removeAll(keepingCapacity: true)
+        probabilities.append(contentsOf: logits)
+        let largest = logits.max() ?? 0
+        probabilities.withUnsafeMutableBufferPointer {
+            Ops.softmax($0.baseAddress!, rows: 1, count: $0.count)
+        }
+        // log sum exp(z - max) = -log of the largest probability: no underflow for an unlikely target.
+        let normalizer = -log(Double(probabilities.max() ?? 1))
+        loss += normalizer + Double(largest - logits[Int(target)])
+    }
+}

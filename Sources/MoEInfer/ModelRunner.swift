@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MoECompute
+package import MoEModel
+
+/// A model with what it runs on: compute context, KV cache, and room for logits that is kept between steps. Used by one thread
+/// at a time: the engine's.
+package final class ModelRunner {
+    package let model: any LanguageModel
+    package let context: ComputeContext
+    package let cache: KVCache
+    private var memory = UnsafeMutableBufferPointer<Float>(start: nil, count: 0)
+
+    package init(model: any LanguageModel, context: ComputeContext, cache: KVCache) {
+        self.model = model
+        self.context = context
+        self.cache = cache
+    }
+
+    deinit { memory.deallocate() }
+
+    package var vocabularySize: Int { model.configuration.vocabularySize }
+
+    /// Runs one step.
+    /// - Returns: `[batch.logitRows.count, vocabulary]`, valid until the next call, and the seconds that the model took.
+    package func run(_ batch: ForwardBatch) throws -> (logits: UnsafeMutableBufferPointer<Float>, seconds: Double) {
+        let count = batch.logitRows.count * vocabularySize
+        if memory.count < count {
+            memory.deallocate()
+            memory = .allocate(capacity: count)
+        }
+        let logits = UnsafeMutableBufferPointer(rebasing: memory[..<count])
+        let start = ContinuousClock.now
+        try model.forward(batch, cache: cache, context: context, logits: logits)
+        return (logits, (ContinuousClock.now - start) / .seconds(1))
+    }
+}

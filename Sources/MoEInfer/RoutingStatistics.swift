@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+public import MoEModel
+import Synchronization
+
+/// Counts what was routed and computed; one per generation, or one for a whole evaluation.
+///
+/// Thread-safe. After the first step nothing is allocated.
+public final class RoutingStatistics: RoutingObserver {
+    private struct Layer {
+        var histogram: [Int] = []
+        var load: [Int] = []
+        var tokens = 0
+        var evaluations = 0
+        var entropy = 0.0
+    }
+
+    private struct State {
+        var layers: [Int: Layer] = [:]
+        var modelEvaluations = 0
+        var bytes = 0
+        var gateSeconds = 0.0
+        var forwardSeconds = 0.0
+    }
+
+    private let state = Mutex(State())
+
+    public init() {}
+
+    public func observe(_ event: borrowing RoutingEvent) {
+        // Spans cannot cross into the closure: sums are made here.
+        let (layer, tokens, experts) = (event.layer, event.tokenCount, event.expertCount)
+        state.withLock { state in
+            state.layers[layer, default: Layer()].add(event)
+            state.modelEvaluations += tokens * min(event.modelExpertsPerToken, experts)
+            state.bytes += event.expertBytes
+            state.gateSeconds += event.gateSeconds
+        }
+    }
+
+    /// Adds a step's whole time, the denominator of the gate's share.
+    package func addForward(seconds: Double) { state.withLock { $0.forwardSeconds += seconds } }
+
+    /// nil when no expert layer was observed (a dense model).
+    public var usage: MoEUsage? {
+        state.withLock { state in
+            if state.layers.isEmpty { return nil }
+            let length = state.layers.values.map(\.histogram.count).max() ?? 0
+            var histogram = [Int](repeating: 0, count: length)
+            for layer in state.layers.values {
+                for (k, count) in layer.histogram.enumerated() { histogram[k] += count }
+            }
+            let tokens = state.layers.values.reduce(0) { $0 + $1.tokens }
+            let evaluations = state.layers.values.reduce(0) { $0 + $1.evaluations }
+            return MoEUsage(
+                meanExperts: tokens == 0 ? 0 : Double(evaluations) / Double(tokens), histogram: histogram,
+                expertEvaluations: evaluations, expertBytesRead: state.bytes,
+                savedFraction: state.modelEvaluations == 0
+                    ? 0 : 1 - Double(evaluations) / Double(state.modelEvaluations),
+                gateTimeFraction: state.forwardSeconds == 0 ? 0 : min(1, state.gateSeconds / state.forwardSeconds),
+                reroutes: 0)
+        }
+    }
+
+    /// By layer, ascending; empty for a dense model.
+    public var layers: [LayerRouting] {
+        state.withLock { state in
+            state.layers.sorted { $0.key < $1.key }.map { index, layer in
+                LayerRouting(
+                    layer: index, meanExperts: layer.tokens == 0 ? 0 : Double(layer.evaluations) / Double(layer.tokens),
+                    histogram: layer.histogram, expertLoad: layer.load,
+                    entropyBits: layer.tokens == 0 ? 0 : layer.entropy / Double(layer.tokens))
+            }
+        }
+    }
+}
+
+extension RoutingStatistics.Layer {
+    fileprivate mutating func add(_ event: borrowing RoutingEvent) {
+        if load.isEmpty { load = [Int](repeating: 0, count: event.expertCount) }
+        tokens += event.tokenCount
+        for token in 0..<event.tokenCount {
+            let computed = event.computedExperts(token: token)
+            while histogram.count <= computed { histogram.append(0) }
+            histogram[computed] += 1
+            evaluations += computed
+            event.forEachExpert(token: token) { expert, _ in load[expert] += 1 }
+            entropy += event.routerEntropy(token: token)
+        }
+    }
+}

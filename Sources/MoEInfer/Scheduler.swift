@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import MoEModel
+
+/// Which rows run next: a pure state machine over token counts. It knows neither tokens nor models.
+///
+/// ```
+/// add ──> waiting ──schedule──> running ──schedule──> … ──remove
+///            ^                     │
+///            └──── preemption ─────┘   the youngest gives its blocks back and starts over
+/// ```
+///
+/// Rules that keep a sequence's bits independent of its neighbours:
+/// - A prompt is cut at fixed multiples of the chunk size, never by what else is in the step.
+/// - After a preemption the prompt runs in the same chunks and what was generated is replayed token by token, as it ran before.
+package struct Scheduler: Sendable {
+    package struct Limits: Sendable, Equatable {
+        /// Sequences that run together.
+        package var sequences: Int
+        /// Prompt tokens of one slice.
+        package var chunk: Int
+        /// Prompt slices per step: the bound on how long a prompt holds up the tokens of others.
+        package var prefillSlices: Int
+
+        package init(sequences: Int, chunk: Int, prefillSlices: Int = 1) {
+            self.sequences = sequences
+            self.chunk = chunk
+            self.prefillSlices = prefillSlices
+        }
+    }
+
+    /// One sequence's rows in the next step.
+    package struct Slice: Sendable, Equatable {
+        package let id: Int
+        /// Positions to compute.
+        package let range: Range<Int>
+        package let phase: ForwardPhase
+        package let blockTable: [Int32]
+        /// Whether the last row's logits choose a new token. Not while a preempted sequence is replayed.
+        package let samples: Bool
+    }
+
+    private struct Entry: Sendable {
+        let id: Int
+        let promptCount: Int
+        /// Prompt and generated.
+        var tokenCount: Int
+        /// Positions in the cache.
+        var computed = 0
+        var blockTable: [Int32] = []
+    }
+
+    package let limits: Limits
+    package private(set) var blocks: BlockManager
+    /// First come, first served; the preempted stand before the new.
+    private var waiting: [Entry] = []
+    /// Oldest first.
+    private var running: [Entry] = []
+    package private(set) var preemptions = 0
+
+    package init(limits: Limits, blocks: BlockManager) {
+        self.limits = limits
+        self.blocks = blocks
+    }
+
+    package var isIdle: Bool { waiting.isEmpty && running.isEmpty }
+    package var runningCount: Int { running.count }
+    package var waitingCount: Int { waiting.count }
+
+    /// - Precondition: `promptCount` is at least 1 and the whole sequence fits in the cache.
+    package mutating func add(id: Int, promptCount: Int) {
+        precondition(promptCount > 0 && blocks.blocks(forPositions: promptCount) <= blocks.blockCount)
+        waiting.append(Entry(id: id, promptCount: promptCount, tokenCount: promptCount))
+    }
+
+    /// Takes a sequence out, running or waiting, and its blocks back at once.
+    package mutating func remove(id: Int) {
+        waiting.removeAll { $0.id == id }
+        if let index = running.firstIndex(where: { $0.id == id }) {
+            blocks.release(&running[index].blockTable)
+            running.remove(at: index)
+        }
+    }
+
+    /// A token was sampled for this sequence.
+    package mutating func append(id: Int) {
+        guard let index = running.firstIndex(where: { $0.id == id }) else { return }
+        running[index].tokenCount += 1
+    }
+
+    /// The rows of the next step. They count as computed from now on.
+    ///
+    /// The oldest sequence always gets its blocks, so every call makes progress unless nothing is left to do.
+    package mutating func schedule() -> [Slice] {
+        var slices: [Slice] = []
+        var prefills = 0
+        var index = 0
+        while index < running.count {
+            let isPrefill = running[index].computed < running[index].promptCount
+            if isPrefill, prefills == limits.prefillSlices {
+                index += 1
+                continue
+            }
+            if running[index].computed == running[index].tokenCount {
+                index += 1
+                continue
+            }
+            guard makeRoom(at: index) else { break }
+            slices.append(advance(&running[index]))
+            if isPrefill { prefills += 1 }
+            index += 1
+        }
+        while prefills < limits.prefillSlices, running.count < limits.sequences, let first = waiting.first,
+            slices.isEmpty || blocks.blocks(forPositions: first.tokenCount + 1) <= blocks.freeCount
+        {
+            var entry = waiting.removeFirst()
+            let grown = blocks.grow(&entry.blockTable, toPositions: next(entry).upperBound)
+            precondition(grown, "a sequence alone does not fit in the cache")
+            slices.append(advance(&entry))
+            running.append(entry)
+            prefills += 1
+        }
+        return slices
+    }
+
+    /// Blocks for the next rows of `running[index]`, taken from the youngest when none are free.
+    /// - Returns: false when the sequence itself was the youngest and had to go.
+    private mutating func makeRoom(at index: Int) -> Bool {
+        while !blocks.grow(&running[index].blockTable, toPositions: next(running[index]).upperBound) {
+            var youngest = running.removeLast()
+            blocks.release(&youngest.blockTable)
+            youngest.computed = 0
+            waiting.insert(youngest, at: 0)
+            preemptions += 1
+            if index == running.count { return false }
+        }
+        return true
+    }
+
+    private func next(_ entry: Entry) -> Range<Int> {
+        if entry.computed >= entry.promptCount { return entry.computed..<entry.computed + 1 }
+        let chunkEnd = (entry.computed / limits.chunk + 1) * limits.chunk
+        return entry.computed..<min(chunkEnd, entry.promptCount)
+    }
+
+    private func advance(_ entry: inout Entry) -> Slice {
+        let range = next(entry)
+        let phase: ForwardPhase = entry.computed < entry.promptCount ? .prefill : .decode
+        entry.computed = range.upperBound
+        return Slice(
+            id: entry.id, range: range, phase: phase, blockTable: entry.blockTable,
+            samples: range.upperBound == entry.tokenCount)
+    }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MoEModel
+import MoETokenizer
+
+/// One request under way: its tokens, its text, and whoever listens. Belongs to the engine.
+final class Sequence {
+    typealias Stream = AsyncThrowingStream<GenerationEvent, any Error>
+
+    let id: Int
+    let promptCount: Int
+    /// Prompt and generated.
+    private(set) var tokens: [Int32]
+    let options: GenerationOptions
+    let statistics = RoutingStatistics()
+    let continuation: Stream.Continuation
+    /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
+    private let limit: Int
+    private var sampler: Sampler
+    private var decoder: StreamingDecoder
+    private var stops: StopMatcher
+    private var text = ""
+    private var logprobs: [TokenLogprobs] = []
+    private var started: ContinuousClock.Instant?
+    private var firstToken: ContinuousClock.Instant?
+    private var lastToken: ContinuousClock.Instant?
+
+    init(
+        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer,
+        continuation: Stream.Continuation
+    ) {
+        self.id = id
+        promptCount = prompt.count
+        tokens = prompt
+        self.options = options
+        self.limit = limit
+        self.continuation = continuation
+        sampler = Sampler(options: options.sampling, prompt: prompt)
+        decoder = StreamingDecoder(tokenizer)
+        stops = StopMatcher(options.sampling.stop)
+    }
+
+    private var generatedCount: Int { tokens.count - promptCount }
+
+    func begin() { if started == nil { started = .now } }
+
+    /// Chooses the next token from `[vocabulary]` logits and tells the listener.
+    /// - Returns: nil to go on, or why the sequence ends.
+    func advance(
+        _ logits: UnsafeMutableBufferPointer<Float>, tokenizer: Tokenizer, scratch: SamplingScratch, raw: LogitsCopy
+    ) -> FinishReason? {
+        let wanted = options.sampling.logprobs
+        if wanted != nil { raw.keep(UnsafeBufferPointer(logits)) }
+        let token = sampler.sample(logits, scratch: scratch)
+        let now = ContinuousClock.now
+        if firstToken == nil { firstToken = now }
+        lastToken = now
+
+        let sampling = options.sampling
+        if sampling.stopTokens.contains(token) || (!sampling.ignoreEOS && tokenizer.endOfGeneration.contains(token)) {
+            return .stop
+        }
+        tokens.append(token)
+        let entry = wanted.map {
+            TokenLogprobs(of: token, in: raw.values, alternatives: $0, scratch: scratch, text: tokenizer.display)
+        }
+        if let entry { logprobs.append(entry) }
+        let (new, stopped) = stops.append(decoder.append(token))
+        text += new
+        continuation.yield(.token(GeneratedToken(id: token, text: new, logprobs: entry)))
+        if stopped { return .stop }
+        return generatedCount >= limit ? .length : nil
+    }
+
+    func finish(_ reason: FinishReason) {
+        // A stop text ends the text before it; anything else lets out what was held back.
+        let (rest, _) = stops.append(decoder.finish())
+        let held = rest + stops.finish()
+        if !held.isEmpty, let last = tokens.last {
+            text += held
+            continuation.yield(.token(GeneratedToken(id: last, text: held, logprobs: nil)))
+        }
+        continuation.yield(.finished(result(reason)))
+        continuation.finish()
+    }
+
+    private func result(_ reason: FinishReason) -> GenerationResult {
+        func seconds(_ from: ContinuousClock.Instant?, _ to: ContinuousClock.Instant?) -> Double {
+            guard let from, let to else { return 0 }
+            return (to - from) / .seconds(1)
+        }
+        let (prompt, generation) = (seconds(started, firstToken), seconds(firstToken, lastToken))
+        return GenerationResult(
+            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
+            usage: .init(promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage),
+            timings: .init(
+                promptSeconds: prompt, generationSeconds: generation,
+                promptTokensPerSecond: prompt > 0 ? Double(promptCount) / prompt : 0,
+                generationTokensPerSecond: generation > 0 ? Double(max(0, generatedCount - 1)) / generation : 0),
+            layers: statistics.layers)
+    }
+}
+
+/// The model's own logits of one row, kept aside before penalties change them.
+final class LogitsCopy {
+    private var memory = UnsafeMutableBufferPointer<Float>(start: nil, count: 0)
+
+    deinit { memory.deallocate() }
+
+    var values: UnsafeBufferPointer<Float> { UnsafeBufferPointer(memory) }
+
+    func keep(_ logits: UnsafeBufferPointer<Float>) {
+        if memory.count != logits.count {
+            memory.deallocate()
+            memory = .allocate(capacity: logits.count)
+        }
+        _ = memory.update(from: logits)
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import MoEInfer
+
+struct BenchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Measure the speed of prompts and of generation.",
+        discussion: """
+            Random tokens, different in every sequence. The first repetition warms up and is not counted. --batch and --routing
+            may be given several times: all combinations run, interleaved by repetition count only within one test.
+
+            EXAMPLES
+              moe-infer bench
+              moe-infer bench --model olmoe.gguf --routing static --routing static:k=4 --batch 1 --batch 4
+            """)
+
+    @Option(help: "Tokens of the prompt; 0: no prompt test.")
+    var prompt = 512
+
+    @Option(help: "Tokens to generate; 0: no generation test.")
+    var generate = 128
+
+    @Option(help: "Sequences decoded together. May be given several times.")
+    var batch: [Int] = []
+
+    @Option(help: "Measured repetitions.")
+    var repetitions = 3
+
+    @Option(help: "A policy. May be given several times. Default: native.")
+    var routing: [String] = []
+
+    @OptionGroup var model: ModelOptions
+
+    @Flag(help: "Write a JSON list.")
+    var json = false
+
+    func validate() throws {
+        if prompt < 0 || generate < 0 { throw ValidationError("--prompt and --generate must not be negative") }
+        if repetitions < 1 { throw ValidationError("--repetitions must be at least 1") }
+        if batch.contains(where: { $0 < 1 }) { throw ValidationError("--batch must be at least 1") }
+    }
+
+    func run() async throws {
+        let specifications = routing.isEmpty ? ["native"] : routing
+        let policies = try specifications.map { ($0, try RoutingSpecification.parse($0)) }
+        let batches = batch.isEmpty ? [1] : batch
+        let (prompt, generate, repetitions, quiet) = (prompt, generate, repetitions, json)
+        let llm = try await model.load()
+        let results = try await Interrupts.cancelling {
+            var results: [BenchmarkResult] = []
+            var bar = ProgressBar("bench")
+            let total = policies.count * ((prompt > 0 ? 1 : 0) + (generate > 0 ? batches.count : 0))
+            func add(_ result: BenchmarkResult) throws {
+                results.append(result)
+                if !quiet {
+                    bar.finish()
+                    Terminal.write(row(result))
+                }
+                bar.show(results.count, of: total)
+                try Task.checkCancellation()
+            }
+            if !quiet { Terminal.write(header) }
+            for (name, policy) in policies {
+                if prompt > 0 {
+                    try add(try await llm.benchmarkPrompt(prompt, repetitions: repetitions, routing: policy, named: name))
+                }
+                for batch in batches where generate > 0 {
+                    try add(
+                        try await llm.benchmarkGeneration(
+                            generate, batch: batch, repetitions: repetitions, routing: policy, named: name))
+                }
+            }
+            bar.finish()
+            return results
+        }
+        if json { try Terminal.write(json: results) }
+    }
+}
+
+private let header = columns(["test", "batch", "threads", "tokens/s", "min", "max", "experts", "routing"])
+
+private func row(_ result: BenchmarkResult) -> String {
+    columns([
+        result.test, "\(result.batch)", "\(result.threads)", Figures.number(result.tokensPerSecond.median),
+        Figures.number(result.tokensPerSecond.min), Figures.number(result.tokensPerSecond.max),
+        result.moe.map { Figures.number($0.meanExperts, 2) } ?? "-", result.routing,
+    ])
+}
+
+private func columns(_ cells: [String]) -> String {
+    let widths = [7, 5, 7, 10, 10, 10, 8, 0]
+    return zip(cells, widths).enumerated().map { index, cell in
+        let padding = String(repeating: " ", count: max(0, cell.1 - cell.0.count))
+        return index == 0 || index == cells.count - 1 ? cell.0 + padding : padding + cell.0
+    }.joined(separator: " ") + "\n"
+}

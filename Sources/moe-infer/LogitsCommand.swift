@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import MoEInfer
+
+struct LogitsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "logits",
+        abstract: "Write the logits after each of the given tokens, to compare with other programs.",
+        discussion: """
+            --output F.npy writes a float32 array [T, vocabulary], C order; without it one JSON document goes to standard
+            output. Token ids are used as they are: nothing is added.
+
+            EXAMPLES
+              moe-infer logits --model tiny.gguf --tokens 1,2,3 --output logits.npy
+              moe-infer logits --model tiny.gguf --tokens 1,2,3 --decode-from 2 --kv f32 --output logits.npy
+            """)
+
+    @Option(help: "Token ids, separated by commas.")
+    var tokens: String
+
+    @Option(help: "A .npy file.")
+    var output: String?
+
+    @Option(help: "Feed the tokens from this index on one at a time, through the cache, as generation does.")
+    var decodeFrom: Int?
+
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var routing: RoutingOptions
+
+    func validate() throws {
+        _ = try ids()
+        if let decodeFrom, decodeFrom < 1 { throw ValidationError("--decode-from must be at least 1") }
+    }
+
+    private func ids() throws -> [Int32] {
+        let items = tokens.split(separator: ",", omittingEmptySubsequences: false)
+        return try items.map { item in
+            guard let id = Int32(item.trimmingCharacters(in: .whitespaces)), id >= 0 else {
+                throw ValidationError("--tokens expects ids separated by commas, found '\(item)'")
+            }
+            return id
+        }
+    }
+
+    func run() async throws {
+        let ids = try ids()
+        let policies = try routing.policies()
+        let llm = try await model.load(context: ids.count)
+        let path = output
+        let from = decodeFrom
+        try await Interrupts.cancelling {
+            if let path {
+                let writer = try NPYWriter(path: path, rows: ids.count, columns: llm.vocabularySize)
+                do {
+                    try await llm.logits(ids, decodeFrom: from, routing: policies) { try writer.append($0) }
+                    try writer.close()
+                } catch {
+                    writer.abandon()
+                    throw error
+                }
+                Terminal.error("\(path): float32 [\(ids.count), \(llm.vocabularySize)]")
+            } else {
+                let rows = Rows()
+                try await llm.logits(ids, decodeFrom: from, routing: policies) { rows.append($0) }
+                try Terminal.write(json: rows.values)
+            }
+        }
+    }
+}
+
+/// Rows as they come. Used by one task at a time.
+private final class Rows: @unchecked Sendable {
+    private(set) var values: [[Float]] = []
+    func append(_ row: UnsafeBufferPointer<Float>) { values.append(Array(row)) }
+}
+
+/// A two-dimensional float32 array in NumPy's format, version 1.0, written row by row. Written beside its destination and
+/// moved there at the end, so that nothing incomplete is left behind. Used by one task at a time.
+final class NPYWriter: @unchecked Sendable {
+    private let path: String
+    private let temporary: String
+    private let file: FileHandle
+
+    init(path: String, rows: Int, columns: Int) throws {
+        self.path = path
+        temporary = path + ".part"
+        guard FileManager.default.createFile(atPath: temporary, contents: nil),
+            let file = FileHandle(forWritingAtPath: temporary)
+        else { throw InputError(description: "\(path): cannot be written") }
+        self.file = file
+        var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(rows), \(columns)), }"
+        // The data begins at a multiple of 64; the header ends with a newline.
+        let padding = 64 - (10 + header.utf8.count + 1) % 64
+        header += String(repeating: " ", count: padding % 64) + "\n"
+        let length = header.utf8.count
+        try file.write(contentsOf: [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 255), UInt8(length >> 8)])
+        try file.write(contentsOf: Data(header.utf8))
+    }
+
+    func append(_ row: UnsafeBufferPointer<Float>) throws {
+        try file.write(contentsOf: Data(buffer: row))
+    }
+
+    func close() throws {
+        try file.close()
+        guard rename(temporary, path) == 0 else { throw InputError(description: "\(path): cannot be written") }
+    }
+
+    func abandon() {
+        try? file.close()
+        unlink(temporary)
+    }
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import CMoEDemoModel
+import MoEInfer
+
+/// What every command that runs a model takes.
+struct ModelOptions: ParsableArguments {
+    @Option(name: .shortAndLong, help: "A GGUF file or a Hugging Face folder. Default: the embedded model.")
+    var model: String?
+
+    @Option(help: "Worker threads. Default: the cores that this process may use.")
+    var threads: Int?
+
+    @Option(help: "Who multiplies: auto, blas, native or reference.")
+    var gemm: String?
+
+    @Option(name: .customLong("kv"), help: "Precision of the KV cache: f16 or f32.")
+    var kvPrecision: String?
+
+    @Option(help: "Positions that the KV cache holds. Default: the model's, at most 4096.")
+    var context: Int?
+
+    @Option(help: "A JSON file with settings.")
+    var config: String?
+
+    func settings(context needed: Int? = nil) async throws -> Settings {
+        var overrides: [String: String] = [:]
+        overrides["threads"] = threads.map(String.init)
+        overrides["gemm"] = gemm
+        overrides["kv"] = kvPrecision
+        overrides["context"] = (needed ?? context).map(String.init)
+        return try await Settings.load(commandLine: overrides, file: config)
+    }
+
+    var source: ModelSource { Self.source(model) }
+
+    static func source(_ model: String?) -> ModelSource {
+        guard let model else {
+            return .bytes(
+                UnsafeRawBufferPointer(start: moe_demo_model_bytes(), count: moe_demo_model_size()), name: "embedded model")
+        }
+        return .path(model)
+    }
+
+    func load(context: Int? = nil) async throws -> LLM {
+        try await LLM.load(source, options: EngineOptions(settings: try await settings(context: context)))
+    }
+}
+
+/// How many experts each token gets.
+struct RoutingOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Experts per token: native, static[:k=N[,N…]], top-p:p=0.7[,min=1,max=8,temperature=1], ratio:t=0.3[,min=2].",
+            valueName: "spec"))
+    var routing: String?
+
+    @Option(help: ArgumentHelp("The same for the prompt. Default: as --routing.", valueName: "spec"))
+    var routingPrefill: String?
+
+    func policies() throws -> RoutingChoice {
+        let decode = try routing.map(RoutingSpecification.parse)
+        return RoutingChoice(prefill: try routingPrefill.map(RoutingSpecification.parse) ?? decode, decode: decode)
+    }
+}
