@@ -61,7 +61,7 @@ let package = Package(
         .testTarget(
             name: "MoETensorsTests", dependencies: ["MoETensors", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEComputeTests", dependencies: ["MoECompute", "MoETensors", "MoETestSupport"],
+            name: "MoEComputeTests", dependencies: ["MoECompute", "MoETensors", "CMoEKernels", "MoETestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "MoETokenizerTests", dependencies: ["MoETokenizer", "MoETensors", "MoETestSupport"],
@@ -73,6 +73,8 @@ let package = Package(
             name: "MoEInferTests",
             dependencies: ["MoEInfer", "MoEModel", "MoETokenizer", "MoECompute", "MoETensors", "MoETestSupport"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CommandLineTests", dependencies: ["moe-infer", "MoETestSupport"], swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu17

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import MoEModel
+import MoECompute
+import MoEModel
 
 /// Speed of a model without text: a prompt of random tokens (`ppN`), and generation after a short one (`tgN`).
 public struct BenchmarkResult: Sendable, Encodable {

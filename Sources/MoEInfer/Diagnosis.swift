@@ -29,6 +29,8 @@ public struct Diagnosis: Sendable, Encodable {
     public let cpu: CPU
     /// Element type to the instruction set of its dot kernel.
     public let kernels: [String: String]
+    /// The same for people: `avx2: F32 F16 …, avx512vnni: Q8_0`.
+    public let kernelSummary: String
     public let blas: BLASReport
     public let sgemmGflops: Double
     public let bandwidthGBs: Double
@@ -45,19 +47,15 @@ public struct Diagnosis: Sendable, Encodable {
     public static func run(settings: Settings) throws -> Diagnosis {
         try BLASLibrary.prepare(settings)
         let threads = settings.threads ?? ComputeDiagnosis.usableCores()
-        let found = try ComputeDiagnosis(pool: ThreadPool(threads: threads))
+        let found = try ComputeDiagnosis.run(threads: threads)
         return Diagnosis(
-            cpu: CPU(model: found.cpuModel, features: found.cpuFeatures, cores: found.cores, threads: threads),
-            kernels: found.kernels,
+            cpu: CPU(
+                model: found.cpu.model, features: found.cpu.features, cores: found.cpu.cores.count, threads: threads),
+            kernels: Dictionary(uniqueKeysWithValues: found.kernels.map { ($0.type, $0.isa) }),
+            kernelSummary: found.kernelSummary,
             blas: BLASReport(
                 vendor: found.blas.vendor, version: found.blas.version, path: found.blas.path, symbol: found.blas.symbol,
                 threading: found.blas.threading, threads: found.blas.threads, loaded: found.blas.loaded),
             sgemmGflops: found.sgemmGflops, bandwidthGBs: found.bandwidthGBs, warnings: found.warnings)
-    }
-
-    /// `avx2: F16 Q4_K …`
-    public var kernelSummary: String {
-        Dictionary(grouping: kernels.keys.sorted()) { kernels[$0]! }.sorted { $0.key < $1.key }
-            .map { "\($0.key): " + $0.value.joined(separator: " ") }.joined(separator: "\n           ")
     }
 }

@@ -6,9 +6,9 @@ import MoETokenizer
 
 /// Requests to tokens: schedule -> run -> sample -> emit, one step after the other, on a thread of its own so that a long
 /// step never blocks the cooperative pool.
-actor Engine {
+package actor Engine {
     private let thread = EngineExecutor()
-    nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+    package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
     private let runner: ModelRunner
     private let tokenizer: Tokenizer
@@ -30,8 +30,8 @@ actor Engine {
     }
 
     /// Blocks not in use, and blocks in all: for tests and statistics.
-    var blockCounts: (free: Int, total: Int) { (scheduler.blocks.freeCount, scheduler.blocks.blockCount) }
-    var preemptions: Int { scheduler.preemptions }
+    package var blockCounts: (free: Int, total: Int) { (scheduler.blocks.freeCount, scheduler.blocks.blockCount) }
+    package var preemptions: Int { scheduler.preemptions }
 
     /// Queues a request. Its events go to the continuation; when the listener goes away, its blocks are free at once.
     func submit(_ prompt: [Int32], options: GenerationOptions, to continuation: Sequence.Stream.Continuation) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
-public import MoEModel
-public import MoETensors
+import MoEModel
+import MoETensors
 public import MoETokenizer
 
 /// How an engine is set up.
@@ -29,7 +29,7 @@ public final class LLM: Sendable {
     public let architecture: String
     /// Bytes that the KV cache takes when every position is in use.
     public let cacheBytes: Int
-    let engine: Engine
+    package let engine: Engine
     let settings: Settings
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
@@ -55,10 +55,13 @@ public final class LLM: Sendable {
                 file: file.store.source, problem: "the tokenizer does not fit the model",
                 expected: "at most \(configuration.vocabularySize) tokens", found: "\(tokenizer.vocabularySize)")
         }
-        let blockSize = 32
-        let (perSequence, attention) = ((context + blockSize - 1) / blockSize, configuration.attention)
+        let (blockSize, attention) = (32, configuration.attention)
+        let positions = settings.cache ?? context * settings.batch
+        guard positions >= context else {
+            throw RequestError("a cache of \(positions) positions cannot hold one context of \(context)")
+        }
         let cache = try KVCache(
-            precision: settings.kvPrecision, blockSize: blockSize, blockCount: perSequence * settings.batch,
+            precision: settings.kvPrecision ?? .f16, blockSize: blockSize, blockCount: (positions + blockSize - 1) / blockSize,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let runner = ModelRunner(
             model: try file.model(), context: try ComputeContext(settings: settings), cache: cache)

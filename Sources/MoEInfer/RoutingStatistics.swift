@@ -8,7 +8,7 @@ import Synchronization
 ///
 /// Thread-safe. After the first step nothing is allocated.
 public final class RoutingStatistics: RoutingObserver {
-    private struct Layer {
+    fileprivate struct Layer {
         var histogram: [Int] = []
         var load: [Int] = []
         var tokens = 0

@@ -15,14 +15,17 @@ import SystemPackage
 /// | `kv` | `MOE_KV` | precision of the KV cache: `f16` or `f32` |
 /// | `context` | `MOE_CONTEXT` | positions per sequence; default: the model's, at most 4096 |
 /// | `batch` | `MOE_BATCH` | sequences that run together |
+/// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch` |
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
     public var threads: Int?
     package var gemm = MatmulPlan.Mode.auto
-    package var kvPrecision = KVCache.Precision.f16
+    /// nil: f16, or f32 where figures are compared with other programs' (``LLM/logits(_:decodeFrom:routing:row:)``).
+    package var kvPrecision: KVCache.Precision?
     public var context: Int?
     public var batch = 8
+    public var cache: Int?
     public var chunk = 512
     public var blasLibrary: String?
 
@@ -54,9 +57,10 @@ public struct Settings: Sendable, Equatable {
     private init(_ reader: Reader) async throws {
         threads = try await reader.integer("threads", 1...4096)
         gemm = try await reader.choice("gemm") ?? gemm
-        kvPrecision = try await reader.choice("kv") ?? kvPrecision
+        kvPrecision = try await reader.choice("kv")
         context = try await reader.integer("context", 1...1_000_000_000)
         batch = try await reader.integer("batch", 1...4096) ?? batch
+        cache = try await reader.integer("cache", 1...1_000_000_000_000)
         chunk = try await reader.integer("chunk", 1...65_536) ?? chunk
         blasLibrary = try await reader.text("blas.library")
     }

@@ -50,7 +50,7 @@ struct BenchCommand: AsyncParsableCommand {
         let llm = try await model.load()
         let results = try await Interrupts.cancelling {
             var results: [BenchmarkResult] = []
-            var bar = ProgressBar("bench")
+            let bar = ProgressBar("bench")
             let total = policies.count * ((prompt > 0 ? 1 : 0) + (generate > 0 ? batches.count : 0))
             func add(_ result: BenchmarkResult) throws {
                 results.append(result)

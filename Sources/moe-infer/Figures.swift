@@ -23,10 +23,9 @@ enum Figures {
 
     /// One bar per k that occurs: `1▃ 2█ 3▅`.
     static func histogram(_ counts: [Int]) -> String {
-        let bars = Array("▁▂▃▄▅▆▇█")
         let largest = max(1, counts.max() ?? 1)
         return counts.enumerated().filter { $0.element > 0 }
-            .map { "\($0.offset)\(bars[min(bars.count - 1, $0.element * bars.count / (largest + 1))])" }
+            .map { "\($0.offset)\(bar($0.element, of: largest))" }
             .joined(separator: " ")
     }
 
@@ -41,6 +40,29 @@ enum Figures {
             unit += 1
         }
         return unit == 0 ? "\(count) B" : "\(number(value)) \(units[unit])"
+    }
+
+    /// A row per layer: mean k, a bar per k, a bar per expert (its load), the router's entropy.
+    static func table(layers: [LayerRouting]) -> String {
+        table(
+            [["layer", "experts/token", "entropy", "k", "load by expert"]]
+                + layers.map { layer in
+                    [
+                        "\(layer.layer)", number(layer.meanExperts, 2), number(layer.entropyBits, 2) + " bits",
+                        histogram(layer.histogram), bars(layer.expertLoad),
+                    ]
+                })
+    }
+
+    /// One bar per value.
+    static func bars(_ values: [Int]) -> String {
+        let largest = max(1, values.max() ?? 1)
+        return String(values.map { $0 == 0 ? " " : bar($0, of: largest) })
+    }
+
+    private static func bar(_ value: Int, of largest: Int) -> Character {
+        let bars = Array("▁▂▃▄▅▆▇█")
+        return bars[min(bars.count - 1, value * bars.count / (largest + 1))]
     }
 
     /// Columns of text: the first to the left, the rest to the right.
@@ -75,13 +97,15 @@ struct GenerateReport: Encodable {
     let finish_reason: String
     let logprobs: [TokenLogprobs]?
     let usage: Usage
+    let layers: [LayerRouting]?
     let timings: Timings
 
-    init(_ result: GenerationResult, loadSeconds: Double) {
+    init(_ result: GenerationResult, loadSeconds: Double, layers: Bool) {
         text = result.text
         tokens = result.tokens
         finish_reason = result.finishReason.rawValue
         logprobs = result.logprobs.isEmpty ? nil : result.logprobs
+        self.layers = layers ? result.layers : nil
         usage = Usage(
             prompt_tokens: result.usage.promptTokens, completion_tokens: result.usage.completionTokens,
             moe: result.usage.moe)

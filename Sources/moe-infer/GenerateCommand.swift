@@ -28,6 +28,9 @@ struct GenerateCommand: AsyncParsableCommand {
     @OptionGroup var routing: RoutingOptions
     @OptionGroup var sampling: SamplingArguments
 
+    @Flag(help: "Show by layer how many experts were used, which, and how sure the router was.")
+    var stats = false
+
     @Flag(help: "Write one JSON document instead of text.")
     var json = false
 
@@ -55,9 +58,10 @@ struct GenerateCommand: AsyncParsableCommand {
             return result
         }
         if json {
-            try Terminal.write(json: GenerateReport(result, loadSeconds: loadSeconds))
+            try Terminal.write(json: GenerateReport(result, loadSeconds: loadSeconds, layers: stats))
         } else {
             Terminal.finishLine()
+            if stats, !result.layers.isEmpty { Terminal.error("\n" + Figures.table(layers: result.layers)) }
             Terminal.error(Figures.line(result))
         }
     }
@@ -121,8 +125,8 @@ struct SamplingArguments: ParsableArguments {
     @Option(help: ArgumentHelp("Added to a token's logit. May be given several times.", valueName: "id=value"))
     var logitBias: [String] = []
 
-    @Option(help: "Report this many alternatives for every token (with --json).")
-    var logprobs = 0
+    @Option(help: "Report each token's log probability and this many alternatives (with --json).")
+    var logprobs: Int?
 
     @Flag(help: "Go on past the model's end-of-text token.")
     var ignoreEos = false
@@ -136,7 +140,7 @@ struct SamplingArguments: ParsableArguments {
         if !(repetitionPenalty > 0 && repetitionPenalty.isFinite) {
             throw ValidationError("--repetition-penalty must be above 0")
         }
-        if !(0...20).contains(logprobs) { throw ValidationError("--logprobs must be from 0 to 20") }
+        if !(0...100).contains(logprobs ?? 0) { throw ValidationError("--logprobs must be from 0 to 100") }
         _ = try biases()
     }
 

@@ -10,11 +10,11 @@ struct LogitsCommand: AsyncParsableCommand {
         abstract: "Write the logits after each of the given tokens, to compare with other programs.",
         discussion: """
             --output F.npy writes a float32 array [T, vocabulary], C order; without it one JSON document goes to standard
-            output. Token ids are used as they are: nothing is added.
+            output. Token ids are used as they are: nothing is added. The KV cache is f32 unless --kv says otherwise.
 
             EXAMPLES
               moe-infer logits --model tiny.gguf --tokens 1,2,3 --output logits.npy
-              moe-infer logits --model tiny.gguf --tokens 1,2,3 --decode-from 2 --kv f32 --output logits.npy
+              moe-infer logits --model tiny.gguf --tokens 1,2,3 --decode-from 2 --output logits.npy
             """)
 
     @Option(help: "Token ids, separated by commas.")
@@ -47,7 +47,10 @@ struct LogitsCommand: AsyncParsableCommand {
     func run() async throws {
         let ids = try ids()
         let policies = try routing.policies()
-        let llm = try await model.load(context: ids.count)
+        var settings = try await model.settings(context: ids.count)
+        settings.batch = 1
+        settings.kvPrecision = settings.kvPrecision ?? .f32
+        let llm = try await LLM.load(model.source, options: EngineOptions(settings: settings))
         let path = output
         let from = decodeFrom
         try await Interrupts.cancelling {

@@ -45,7 +45,7 @@ struct PerplexityCommand: AsyncParsableCommand {
         let llm = try await model.load(context: context)
         let (stride, chunks) = (stride, chunks)
         let report = try await Interrupts.cancelling {
-            var bar = ProgressBar("perplexity")
+            let bar = ProgressBar("perplexity")
             let report = try await llm.perplexity(
                 of: text, context: context, stride: stride ?? context, maximumChunks: chunks, routing: policies
             ) { done, total, sofar in

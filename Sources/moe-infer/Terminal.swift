@@ -2,6 +2,7 @@
 
 import Foundation
 import Glibc
+import Synchronization
 
 /// What a person sees: standard output for results, standard error for all else.
 enum Terminal {
@@ -69,17 +70,21 @@ enum Interrupts {
 }
 
 /// A bar on standard error, only where a person watches.
-struct ProgressBar {
-    let title: String
+final class ProgressBar: Sendable {
+    private let title: String
     private let start = ContinuousClock.now
-    private var lastShown = ContinuousClock.now - .seconds(1)
+    private let lastShown = Mutex(ContinuousClock.now - .seconds(1))
 
     init(_ title: String) { self.title = title }
 
-    mutating func show(_ done: Int, of total: Int, detail: String = "") {
+    func show(_ done: Int, of total: Int, detail: String = "") {
         guard Terminal.errorIsTerminal, total > 0 else { return }
-        guard done == total || ContinuousClock.now - lastShown > .milliseconds(100) else { return }
-        lastShown = .now
+        let isDue = lastShown.withLock { last in
+            guard done == total || ContinuousClock.now - last > .milliseconds(100) else { return false }
+            last = .now
+            return true
+        }
+        guard isDue else { return }
         let width = 30
         let filled = width * done / total
         let elapsed = (ContinuousClock.now - start) / .seconds(1)

@@ -38,6 +38,8 @@ size_t moe_row_bytes(int32_t type, int64_t k);
 void moe_dequantize_row(int32_t type, const void *src, float *dst, int64_t k);
 /// The portable reference of the same; tests compare every ISA against it.
 void moe_dequantize_row_ref(int32_t type, const void *src, float *dst, int64_t k);
+/// The same by the kernels of a named ISA (see moe_kernels_limit); false when it is not available here. For tests.
+bool moe_dequantize_row_isa(const char *isa, int32_t type, const void *src, float *dst, int64_t k);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CPU and kernel table: detected once, the reference table first, then overrides per ISA.
@@ -98,6 +100,10 @@ typedef struct moe_matmul_stats {
 /// Runs all tasks; returns 0, or -1 when scratch memory cannot be had. stats may be NULL; fields are added to.
 int32_t moe_matmul(moe_pool *pool, enum moe_matmul_path path, const moe_matmul_task *tasks, int32_t count,
                    moe_matmul_stats *stats);
+
+/// The native path by the kernels of a named ISA (NULL: the best), without a change of what others use; also -1 when it is
+/// not available here. For tests.
+int32_t moe_matmul_isa(moe_pool *pool, const char *isa, const moe_matmul_task *tasks, int32_t count);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // BLAS table: the linked library's symbols, or those of the library that was loaded by name.

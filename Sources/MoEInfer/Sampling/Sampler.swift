@@ -155,7 +155,7 @@ extension TokenLogprobs {
         }
         let candidates = scratch.candidates(logits.count)
         for index in logits.indices { candidates[index] = .init(weight: logits[index], token: Int32(index)) }
-        let sorted = UnsafeMutableBufferPointer(rebasing: candidates[..<logits.count])
+        var sorted = UnsafeMutableBufferPointer(rebasing: candidates[..<logits.count])
         sorted.sort()
         top = sorted[..<count].map { entry($0.token) }
     }

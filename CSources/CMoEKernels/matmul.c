@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The entry of all matrix products: checks, counts, and passes the tasks with work to the path.
+#include <stdlib.h>
+
+#include "kernel_table.h"
+#include "matmul_internal.h"
+
+static bool is_valid(const moe_matmul_task *task) {
+    const moe_type_traits *traits = moe_traits(task->weight_type);
+    return traits && task->m >= 0 && task->n >= 0 && task->k >= 0 && task->k % traits->block_elements == 0 &&
+        (size_t)task->k / (size_t)traits->block_elements * (size_t)traits->block_bytes <= task->row_bytes;
+}
+
+static bool has_work(const moe_matmul_task *task) { return task->m > 0 && task->n > 0; }
+
+static int32_t run(moe_pool *pool, enum moe_matmul_path path, const moe_kernels *kernels, const moe_matmul_task *tasks,
+                   int32_t count) {
+    return path == MOE_PATH_BLAS ? moe_matmul_blas(pool, tasks, count) : moe_matmul_native(pool, kernels, tasks, count);
+}
+
+static int32_t matmul(moe_pool *pool, enum moe_matmul_path path, const moe_kernels *kernels, const moe_matmul_task *tasks,
+                      int32_t count, moe_matmul_stats *stats) {
+    bool all = true;
+    for (int32_t i = 0; i < count; i++) {
+        if (!is_valid(&tasks[i])) return -1;
+        all = all && has_work(&tasks[i]);
+    }
+    int32_t result = 0;
+    if (all) {
+        result = count > 0 ? run(pool, path, kernels, tasks, count) : 0;
+    } else {
+        // Runs of tasks with work between those without: rare, and never worth a copy.
+        for (int32_t first = 0; first < count && result == 0;) {
+            int32_t end = first;
+            while (end < count && has_work(&tasks[end])) end++;
+            if (end > first) result = run(pool, path, kernels, tasks + first, end - first);
+            first = end + 1;
+        }
+    }
+    if (result == 0 && stats) {
+        for (int32_t i = 0; i < count; i++) {
+            if (!has_work(&tasks[i])) continue;
+            stats->weight_bytes += (int64_t)tasks[i].n * (int64_t)tasks[i].row_bytes;
+            stats->products += tasks[i].m;
+        }
+    }
+    return result;
+}
+
+int32_t moe_matmul(moe_pool *pool, enum moe_matmul_path path, const moe_matmul_task *tasks, int32_t count,
+                   moe_matmul_stats *stats) {
+    return matmul(pool, path, moe_kernels_active(), tasks, count, stats);
+}
+
+int32_t moe_matmul_isa(moe_pool *pool, const char *isa, const moe_matmul_task *tasks, int32_t count) {
+    const moe_kernels *kernels = moe_kernels_named(isa);
+    return kernels ? matmul(pool, MOE_PATH_NATIVE, kernels, tasks, count, NULL) : -1;
+}

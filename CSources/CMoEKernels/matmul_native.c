@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The native path: quantised activations, then units of work (a task, a range of its columns) that workers take one after the
+// other. Which kernel computes a unit (dot products for few rows, packed panels for many) never changes a bit: see
+// kernel_table.h.
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_table.h"
+#include "matmul_internal.h"
+
+// Bytes of packed weights, or float weights, that a unit works through once per group of activation rows: about half an L2.
+static const size_t unit_weight_bytes = 384 * 1024;
+// Units per worker: few enough to be cheap, many enough that the last one does not keep the others waiting.
+static const int64_t units_per_worker = 16;
+// Multiply-adds that take about as long as reading a byte of weights.
+static const int64_t products_per_byte = 16;
+// Costs (in bytes read) below which waking the other workers is not worth it.
+static const int64_t serial_cost = 16 * 1024;
+static const int64_t serial_quantize_elements = 16 * 1024;
+
+/// Tasks that read the same matrix of activations; their rows are quantised once.
+typedef struct activation_group {
+    const float *input;
+    int64_t stride, k;
+    int64_t rows;          // 1 + the last row in use
+    int64_t first_in_map;  // map[first_in_map + row] is the row's slot, or -1
+} activation_group;
+
+/// One row to be quantised.
+typedef struct activation_slot {
+    const float *source;
+    int64_t k;
+    moe_act_chunk *quantised;
+} activation_slot;
+
+typedef struct task_plan {
+    int64_t first_unit;
+    int32_t unit_columns;
+    int32_t group;  // -1: float weights
+} task_plan;
+
+typedef struct native_call {
+    const moe_kernels *kernels;
+    const moe_matmul_task *tasks;
+    int32_t count;
+    task_plan *plans;
+    activation_group *groups;
+    int32_t *map;
+    activation_slot *slots;
+    int64_t slot_count, unit_count;
+    uint8_t **panels;  // one scratch per worker
+    moe_work_counter work;
+} native_call;
+
+static const moe_act_chunk *activations(const native_call *call, int32_t task, int32_t i) {
+    const activation_group *group = &call->groups[call->plans[task].group];
+    return call->slots[call->map[group->first_in_map + moe_task_input_row(&call->tasks[task], i)]].quantised;
+}
+
+static bool uses_panels(const native_call *call, const moe_matmul_task *task) {
+    return moe_traits(task->weight_type)->kind != MOE_CLASS_FLOAT && call->kernels->panel_columns > 0 &&
+        task->m >= call->kernels->panel_from;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Units of work
+
+static void store_tile(const moe_matmul_task *task, const float *tile, int32_t i0, int32_t m, int32_t j0, int32_t n) {
+    for (int32_t i = 0; i < m; i++) {
+        float *out = task->output + (int64_t)(i0 + i) * task->output_stride + j0;
+        const float *row = tile + i * MOE_TILE_COLUMNS;
+        if (task->bias) {
+            for (int32_t j = 0; j < n; j++) out[j] = row[j] + task->bias[j0 + j];
+        } else {
+            memcpy(out, row, (size_t)n * sizeof(float));
+        }
+    }
+}
+
+static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+
+static const uint8_t *weight_row(const moe_matmul_task *task, int32_t column) {
+    return (const uint8_t *)task->weights + (size_t)column * task->row_bytes;
+}
+
+static void compute_float(const native_call *call, const moe_matmul_task *task, int32_t begin, int32_t end) {
+    const moe_float_tile_fn compute = call->kernels->float_tile[task->weight_type];
+    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
+    for (int32_t i = 0; i < task->m; i += MOE_TILE_ROWS) {
+        const int32_t m = least(MOE_TILE_ROWS, task->m - i);
+        const float *x[MOE_TILE_ROWS];
+        for (int32_t r = 0; r < m; r++) x[r] = task->input + moe_task_input_row(task, i + r) * task->input_stride;
+        for (int32_t j = begin; j < end; j += MOE_TILE_COLUMNS) {
+            const int32_t n = least(MOE_TILE_COLUMNS, end - j);
+            compute(weight_row(task, j), task->row_bytes, n, x, m, task->k, tile);
+            store_tile(task, tile, i, m, j, n);
+        }
+        if (begin == 0) {
+            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
+        }
+    }
+}
+
+static void compute_dots(const native_call *call, int32_t index, int32_t begin, int32_t end) {
+    const moe_matmul_task *task = &call->tasks[index];
+    const moe_dot_fn dot = call->kernels->dot[task->weight_type];
+    for (int32_t i = 0; i < task->m; i += MOE_TILE_ROWS) {
+        const int32_t m = least(MOE_TILE_ROWS, task->m - i);
+        const moe_act_chunk *x[MOE_TILE_ROWS];
+        for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+        for (int32_t j = begin; j < end; j++) {
+            const uint8_t *row = weight_row(task, j);
+            const float bias = task->bias ? task->bias[j] : 0;
+            for (int32_t r = 0; r < m; r++) {
+                const float sum = dot(row, x[r], task->k);
+                task->output[(int64_t)(i + r) * task->output_stride + j] = task->bias ? sum + bias : sum;
+            }
+        }
+        if (begin == 0) {
+            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
+        }
+    }
+}
+
+static void compute_panels(const native_call *call, int32_t index, int32_t begin, int32_t end, uint8_t *packed) {
+    const moe_matmul_task *task = &call->tasks[index];
+    const moe_kernels *kernels = call->kernels;
+    const int32_t type = task->weight_type, columns = kernels->panel_columns;
+    const size_t panel_bytes = moe_panel_bytes(moe_traits(type), columns, task->k);
+    for (int32_t j = begin; j < end; j += columns) {
+        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, least(columns, end - j), task->k,
+                      packed + (size_t)((j - begin) / columns) * panel_bytes);
+    }
+    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
+    for (int32_t i = 0; i < task->m; i += kernels->panel_rows) {
+        const int32_t m = least(kernels->panel_rows, task->m - i);
+        const moe_act_chunk *x[MOE_TILE_ROWS];
+        for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+        for (int32_t j = begin; j < end; j += columns) {
+            kernels->panel(type, packed + (size_t)((j - begin) / columns) * panel_bytes, x, m, task->k, tile);
+            store_tile(task, tile, i, m, j, least(columns, end - j));
+        }
+        if (begin == 0) {
+            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
+        }
+    }
+}
+
+static void compute_unit(const native_call *call, int32_t index, int64_t unit, uint8_t *panels) {
+    const moe_matmul_task *task = &call->tasks[index];
+    const task_plan *plan = &call->plans[index];
+    const int64_t begin = (unit - plan->first_unit) * plan->unit_columns;
+    const int64_t last = begin + plan->unit_columns;
+    const int32_t end = last < task->n ? (int32_t)last : task->n;
+    if (moe_traits(task->weight_type)->kind == MOE_CLASS_FLOAT) compute_float(call, task, (int32_t)begin, end);
+    else if (uses_panels(call, task)) compute_panels(call, index, (int32_t)begin, end, panels);
+    else compute_dots(call, index, (int32_t)begin, end);
+}
+
+static void compute_worker(void *context, int32_t worker, int32_t workers) {
+    (void)workers;
+    native_call *call = context;
+    int32_t task = 0;  // units are taken in ascending order
+    for (int64_t unit; (unit = moe_work_take(&call->work)) < call->unit_count;) {
+        while (task + 1 < call->count && call->plans[task + 1].first_unit <= unit) task++;
+        compute_unit(call, task, unit, call->panels[worker]);
+    }
+}
+
+static void quantize_worker(void *context, int32_t worker, int32_t workers) {
+    (void)worker, (void)workers;
+    native_call *call = context;
+    for (int64_t slot; (slot = moe_work_take(&call->work)) < call->slot_count;) {
+        const activation_slot *s = &call->slots[slot];
+        call->kernels->quantize(s->source, s->k, s->quantised);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Planning
+
+static int64_t last_row(const moe_matmul_task *task) {
+    if (!task->input_rows) return task->m - 1;
+    int64_t last = 0;
+    for (int32_t i = 0; i < task->m; i++) last = task->input_rows[i] > last ? task->input_rows[i] : last;
+    return last;
+}
+
+static int64_t column_cost(const moe_matmul_task *task) {
+    return (int64_t)task->row_bytes + (int64_t)task->m * task->k / products_per_byte + 1;
+}
+
+/// Columns of one unit of a task: its share of the work, whole tiles, and no more weights than stay in cache if many rows use
+/// them.
+static int32_t unit_columns(const native_call *call, const moe_matmul_task *task, int64_t unit_cost) {
+    int64_t columns = unit_cost / column_cost(task);
+    if (task->m > 1) {
+        const moe_type_traits *traits = moe_traits(task->weight_type);
+        size_t bytes = task->row_bytes;
+        if (uses_panels(call, task)) {
+            const int32_t panel_columns = call->kernels->panel_columns;
+            bytes = moe_panel_bytes(traits, panel_columns, task->k) / (size_t)panel_columns;
+        }
+        const int64_t most = (int64_t)(unit_weight_bytes / (bytes ? bytes : 1));
+        columns = columns < most ? columns : most;
+    }
+    columns = (columns + MOE_TILE_COLUMNS - 1) / MOE_TILE_COLUMNS * MOE_TILE_COLUMNS;
+    columns = columns > MOE_TILE_COLUMNS ? columns : MOE_TILE_COLUMNS;
+    const int64_t all = ((int64_t)task->n + MOE_TILE_COLUMNS - 1) / MOE_TILE_COLUMNS * MOE_TILE_COLUMNS;
+    return (int32_t)(columns < all ? columns : all);
+}
+
+static int64_t plan_units(native_call *call, int32_t workers, size_t *panel_scratch) {
+    int64_t cost = 0;
+    for (int32_t t = 0; t < call->count; t++) cost += call->tasks[t].n * column_cost(&call->tasks[t]);
+    const int64_t unit_cost = cost / (workers * units_per_worker);
+    *panel_scratch = 0;
+    call->unit_count = 0;
+    for (int32_t t = 0; t < call->count; t++) {
+        const moe_matmul_task *task = &call->tasks[t];
+        const int32_t columns = unit_columns(call, task, unit_cost);
+        call->plans[t].unit_columns = columns;
+        call->plans[t].first_unit = call->unit_count;
+        call->unit_count += ((int64_t)task->n + columns - 1) / columns;
+        if (!uses_panels(call, task)) continue;
+        const int32_t panel_columns = call->kernels->panel_columns;
+        const size_t panels = (size_t)(columns + panel_columns - 1) / (size_t)panel_columns;
+        const size_t bytes = panels * moe_panel_bytes(moe_traits(task->weight_type), panel_columns, task->k);
+        *panel_scratch = bytes > *panel_scratch ? bytes : *panel_scratch;
+    }
+    return cost;
+}
+
+/// The group of a task's activations: found by hash, or new.
+static int32_t find_group(native_call *call, const moe_matmul_task *task, int32_t *table, uint32_t mask, int32_t *count) {
+    uint64_t hash = (uint64_t)(uintptr_t)task->input ^ (uint64_t)task->k << 48 ^ (uint64_t)task->input_stride << 20;
+    hash = (hash ^ hash >> 31) * 0x9e3779b97f4a7c15ull;
+    for (uint32_t at = (uint32_t)(hash >> 32) & mask;; at = (at + 1) & mask) {
+        if (table[at] < 0) {
+            call->groups[*count] = (activation_group){task->input, task->input_stride, task->k, 0, 0};
+            return table[at] = (*count)++;
+        }
+        const activation_group *group = &call->groups[table[at]];
+        if (group->input == task->input && group->stride == task->input_stride && group->k == task->k) return table[at];
+    }
+}
+
+/// Gives every distinct row of quantised tasks a slot; returns the chunks of quantised activations that they need.
+static int64_t plan_activations(native_call *call, int32_t *table, uint32_t mask) {
+    int32_t groups = 0;
+    for (uint32_t i = 0; i <= mask; i++) table[i] = -1;
+    for (int32_t t = 0; t < call->count; t++) {
+        const moe_matmul_task *task = &call->tasks[t];
+        call->plans[t].group = -1;
+        if (moe_traits(task->weight_type)->kind == MOE_CLASS_FLOAT) continue;
+        const int32_t group = find_group(call, task, table, mask, &groups);
+        const int64_t rows = last_row(task) + 1;
+        call->plans[t].group = group;
+        if (rows > call->groups[group].rows) call->groups[group].rows = rows;
+    }
+    int64_t in_map = 0, chunks = 0;
+    for (int32_t g = 0; g < groups; g++) {
+        call->groups[g].first_in_map = in_map;
+        for (int64_t row = 0; row < call->groups[g].rows; row++) call->map[in_map++] = -1;
+    }
+    call->slot_count = 0;
+    for (int32_t t = 0; t < call->count; t++) {
+        const moe_matmul_task *task = &call->tasks[t];
+        if (call->plans[t].group < 0) continue;
+        const activation_group *group = &call->groups[call->plans[t].group];
+        for (int32_t i = 0; i < task->m; i++) {
+            const int64_t row = moe_task_input_row(task, i);
+            if (call->map[group->first_in_map + row] >= 0) continue;
+            call->map[group->first_in_map + row] = (int32_t)call->slot_count;
+            call->slots[call->slot_count++] = (activation_slot){task->input + row * task->input_stride, task->k, NULL};
+            chunks += moe_chunks(task->k);
+        }
+    }
+    return chunks;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Hands out parts of one piece of scratch; with base NULL it only measures.
+static void *take(uint8_t *base, size_t *used, size_t bytes) {
+    void *part = base ? base + *used : NULL;
+    *used += (bytes + 63) / 64 * 64;
+    return part;
+}
+
+static void run(moe_pool *pool, moe_pool_task work, native_call *call, bool serial) {
+    atomic_store_explicit(&call->work.next, 0, memory_order_relaxed);
+    if (serial) work(call, 0, 1);
+    else moe_pool_run_pieces(pool, work, call);
+}
+
+int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_matmul_task *tasks, int32_t count) {
+    native_call call = {.kernels = kernels, .tasks = tasks, .count = count};
+    const int32_t workers = moe_pool_threads(pool);
+    const size_t n = (size_t)count;
+    size_t map_entries = 0, slots = 0;
+    for (int32_t t = 0; t < count; t++) {
+        if (moe_traits(tasks[t].weight_type)->kind == MOE_CLASS_FLOAT) continue;
+        map_entries += (size_t)last_row(&tasks[t]) + 1;
+        slots += (size_t)tasks[t].m;
+    }
+    uint32_t mask = 1;
+    while (mask < 2 * (uint32_t)count) mask = 2 * mask + 1;
+
+    // The tables of the call, in the scratch that all workers share; the quantised activations follow in a second request.
+    uint8_t *base = NULL;
+    size_t used = 0;
+    int32_t *table = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        used = 0;
+        call.plans = take(base, &used, n * sizeof *call.plans);
+        call.groups = take(base, &used, n * sizeof *call.groups);
+        call.panels = take(base, &used, (size_t)workers * sizeof *call.panels);
+        table = take(base, &used, ((size_t)mask + 1) * sizeof *table);
+        call.map = take(base, &used, map_entries * sizeof *call.map);
+        call.slots = take(base, &used, slots * sizeof *call.slots);
+        if (pass == 0 && !(base = moe_pool_scratch(pool, workers, used))) return -1;
+    }
+    const int64_t chunks = plan_activations(&call, table, mask);
+    size_t panel_bytes;
+    const int64_t cost = plan_units(&call, workers, &panel_bytes);
+
+    // Worker 0's scratch holds the activations too: the region's own caller is worker 0.
+    for (int32_t w = 0; w < workers; w++) {
+        const size_t bytes = panel_bytes + (w == 0 ? (size_t)chunks * sizeof(moe_act_chunk) : 0);
+        call.panels[w] = bytes ? moe_pool_scratch(pool, w, bytes) : NULL;
+        if (bytes && !call.panels[w]) return -1;
+    }
+    if (call.slot_count > 0) {
+        moe_act_chunk *next = (moe_act_chunk *)(void *)(call.panels[0] + panel_bytes);
+        int64_t elements = 0;
+        for (int64_t s = 0; s < call.slot_count; s++) {
+            call.slots[s].quantised = next;
+            next += moe_chunks(call.slots[s].k);
+            elements += call.slots[s].k;
+        }
+        run(pool, quantize_worker, &call, elements < serial_quantize_elements);
+    }
+    run(pool, compute_worker, &call, cost < serial_cost);
+    return 0;
+}

@@ -1,2 +1,0 @@
-#include "CMoEKernels.h"
-int moe_placeholder;

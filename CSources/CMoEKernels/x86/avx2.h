@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Helpers of the AVX2 kernels. Include inside the target attribute, after <immintrin.h>, blocks.h and kernel_table.h.
+
+#define MOE_INLINE static inline __attribute__((always_inline))
+
+MOE_INLINE int32_t load_i32(const void *p) {
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+MOE_INLINE __m256i load256(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+MOE_INLINE __m128i load128(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+
+// What unpack.h leaves to an ISA.
+#define MOE_UNPACK_HELPERS 1
+
+MOE_INLINE float moe_load_half(const uint8_t *p) {
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return _cvtsh_ss(half);
+}
+
+/// 32 values from 16 bytes: the low nibbles, then the high ones.
+MOE_INLINE __m256i nibbles(const uint8_t *qs) {
+    const __m128i packed = load128(qs);
+    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(packed), _mm_srli_epi16(packed, 4), 1);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+
+/// 16 in each byte whose bit is set.
+MOE_INLINE __m256i fifth_bits(__m256i bits, __m256i order) {
+    const __m256i select = _mm256_set1_epi64x((long long)0x8040201008040201ull);
+    const __m256i bytes = _mm256_and_si256(_mm256_shuffle_epi8(bits, order), select);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(bytes, select), _mm256_set1_epi8(16));
+}
+
+MOE_INLINE void moe_nibbles(const uint8_t *qs, int8_t *q) { _mm256_storeu_si256((__m256i *)q, nibbles(qs)); }
+
+MOE_INLINE void moe_nibbles_fifth(const uint8_t *qs, const uint8_t *qh, int8_t *q) {
+    const __m256i order = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i fifth = fifth_bits(_mm256_set1_epi32(load_i32(qh)), order);
+    _mm256_storeu_si256((__m256i *)q, _mm256_or_si256(nibbles(qs), fifth));
+}
+
+MOE_INLINE void moe_nibbles_codebook(const uint8_t *qs, const int8_t *codebook, int8_t *q) {
+    const __m256i values = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(codebook)), nibbles(qs));
+    _mm256_storeu_si256((__m256i *)q, values);
+}
+
+/// ((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7))
+MOE_INLINE float sum_of_lanes(__m256 lanes) {
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps(lanes, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+/// |a| * (b with a's sign), summed in pairs: products of int8 for maddubs. a > -128 or |b| <= 127 keeps it exact.
+MOE_INLINE __m256i products_signed(__m256i a, __m256i b) {
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
+}
+
+/// v[i] holds the int32 products of block i: the sum of each, in lane i.
+MOE_INLINE __m256i sum_blocks(const __m256i v[8]) {
+    const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/// p[i] holds, in each 128-bit half, two int32 of block 2i and then two of block 2i + 1: the sum of each block, in its lane.
+MOE_INLINE __m256i sum_interleaved(const __m256i p[4]) {
+    const __m256i a = _mm256_hadd_epi32(p[0], p[1]), b = _mm256_hadd_epi32(p[2], p[3]);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/// p[i] holds four int32 of block 2i in its low half, of block 2i + 1 in its high half: the sum of each block, in its lane.
+MOE_INLINE __m256i sum_halves(const __m256i p[4]) {
+    const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(p[0], p[1]), _mm256_hadd_epi32(p[2], p[3]));
+    return _mm256_permutevar8x32_epi32(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/// The float16 at the start of each of eight blocks `bytes` apart.
+MOE_INLINE __m256 halves_of_blocks(const uint8_t *p, size_t bytes) {
+    uint16_t h[8];
+    for (int i = 0; i < 8; i++) memcpy(&h[i], p + (size_t)i * bytes, 2);
+    const __m128i packed = _mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], (short)h[4], (short)h[5],
+                                          (short)h[6], (short)h[7]);
+    return _mm256_cvtph_ps(packed);
+}
+
+/// lanes += scale * d * integers
+MOE_INLINE __m256 add_products(__m256 lanes, __m256 scale, const moe_act_chunk *x, __m256i integers) {
+    return _mm256_fmadd_ps(_mm256_mul_ps(scale, _mm256_load_ps(x->d)), _mm256_cvtepi32_ps(integers), lanes);
+}
+
+/// lanes += min * dsum
+MOE_INLINE __m256 add_mins(__m256 lanes, __m256 min, const moe_act_chunk *x) {
+    return _mm256_fmadd_ps(min, _mm256_load_ps(x->dsum), lanes);
+}
+
+/// Runs `step` over the chunks of a row; the last, incomplete one (of types with blocks of 32) is completed with zeros.
+MOE_INLINE float over_chunks(__m256 (*step)(__m256, const uint8_t *, const moe_act_chunk *), const moe_type_traits traits,
+                             const uint8_t *row, const moe_act_chunk *x, int64_t k) {
+    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits.block_elements * traits.block_bytes);
+    __m256 lanes = _mm256_setzero_ps();
+    const moe_act_chunk *end = x + k / MOE_CHUNK;
+    for (; x < end; x++, row += chunk_bytes) {
+        for (size_t line = 0; line < chunk_bytes; line += 64) _mm_prefetch((const char *)row + line + 4096, _MM_HINT_T0);
+        lanes = step(lanes, row, x);
+    }
+    if (k % MOE_CHUNK) {
+        uint8_t rest[8 * 34] = {0};
+        memcpy(rest, row, (size_t)(k % MOE_CHUNK / traits.block_elements * traits.block_bytes));
+        lanes = step(lanes, rest, x);
+    }
+    return sum_of_lanes(lanes);
+}

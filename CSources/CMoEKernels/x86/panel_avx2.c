@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX2: many activation rows. Eight weight rows are unpacked and interleaved once, so that the eight lanes of a vector are
+// eight weight rows: no sums across lanes, and the unpacking is paid once for all activation rows.
+//
+// Panel: blocks of 32 elements in the order of the sum's lanes (lane j: blocks j, j + 8, …), each block
+//   q[8][8][4]   for each group of 4 elements, 4 bytes of each of 8 weight rows
+//   scale[8], min[8] float32; for BLOCK16 also sub_scale[2][8], sub_min[2][8] float32
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <stddef.h>
+
+#include "../blocks.h"
+#include "../kernel_table.h"
+#include "tables_x86.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma STDC FP_CONTRACT OFF
+
+#include "avx2.h"
+
+enum { COLUMNS = 8, ROWS = 4 };
+
+/// Eight rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
+MOE_INLINE void transpose(const void *rows, size_t stride, __m256i out[8]) {
+    __m256i r[8], pairs[8], quads[8];
+    for (size_t i = 0; i < 8; i++) r[i] = load256((const uint8_t *)rows + i * stride);
+    for (int i = 0; i < 4; i++) {
+        pairs[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++) {
+            quads[4 * i + 2 * j] = _mm256_unpacklo_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
+            quads[4 * i + 2 * j + 1] = _mm256_unpackhi_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        out[i] = _mm256_permute2x128_si256(quads[i], quads[4 + i], 0x20);
+        out[i + 4] = _mm256_permute2x128_si256(quads[i], quads[4 + i], 0x31);
+    }
+}
+
+/// The low and high int16 of each int32, as floats.
+MOE_INLINE void store_pairs(float *out, __m256i pairs) {
+    _mm256_store_ps(out, _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(pairs, 16), 16)));
+    _mm256_store_ps(out + COLUMNS, _mm256_cvtepi32_ps(_mm256_srai_epi32(pairs, 16)));
+}
+
+static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
+                 uint8_t *panel) {
+    const moe_type_traits *traits = moe_traits(type);
+    const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
+    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
+    const size_t chunks = (size_t)moe_chunks(k);
+    _Alignas(32) moe_chunk unpacked[COLUMNS];
+    memset(unpacked, 0, sizeof unpacked);
+    for (size_t c = 0; c < chunks; c++) {
+        const int64_t left = k / 32 - (int64_t)c * 8;
+        for (int32_t r = 0; r < n; r++) {
+            unpack(rows + (size_t)r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
+        }
+        __m256i scale[8], min[8], v[8];
+        transpose(unpacked[0].scale, sizeof(moe_chunk), scale);
+        transpose(unpacked[0].min, sizeof(moe_chunk), min);
+        for (size_t j = 0; j < 8; j++) {
+            uint8_t *block = panel + (j * chunks + c) * block_bytes;
+            transpose(unpacked[0].q + 32 * j, sizeof(moe_chunk), v);
+            for (int g = 0; g < 8; g++) _mm256_store_si256((__m256i *)block + g, v[g]);
+            _mm256_store_si256((__m256i *)(block + 256), scale[j]);
+            _mm256_store_si256((__m256i *)(block + 288), min[j]);
+        }
+        if (traits->kind != MOE_CLASS_BLOCK16) continue;
+        __m256i sub_scale[8], sub_min[8];
+        transpose(unpacked[0].sub_scale, sizeof(moe_chunk), sub_scale);
+        transpose(unpacked[0].sub_min, sizeof(moe_chunk), sub_min);
+        for (size_t j = 0; j < 8; j++) {
+            float *floats = (float *)(panel + (j * chunks + c) * block_bytes + 320);
+            store_pairs(floats, sub_scale[j]);
+            store_pairs(floats + 2 * COLUMNS, sub_min[j]);
+        }
+    }
+}
+
+/// Adds `groups` groups of 4 elements at block (int8 products summed exactly) to dots[i], for m activation rows at x[i].
+MOE_INLINE void dot_groups(const uint8_t *block, const int8_t *const *x, int groups, int range, int m, __m256i *dots) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    // How many products of this range may be added in 16 bits.
+    const int together = range == MOE_RANGE_U4 ? 8 : range == MOE_RANGE_S8 ? 1 : 4;
+    for (int i = 0; i < m; i++) dots[i] = _mm256_setzero_si256();
+    for (int first = 0; first < groups; first += together) {
+        __m256i words[ROWS];
+        for (int g = first; g < groups && g < first + together; g++) {
+            const __m256i w = load256(block + 32 * g);
+            const __m256i magnitude = _mm256_abs_epi8(w);
+            for (int i = 0; i < m; i++) {
+                const __m256i values = _mm256_set1_epi32(load_i32(x[i] + 4 * g));
+                const __m256i products = range == MOE_RANGE_U4 || range == MOE_RANGE_U5
+                    ? _mm256_maddubs_epi16(w, values)
+                    : _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(values, w));
+                words[i] = g == first ? products : _mm256_add_epi16(words[i], products);
+            }
+        }
+        for (int i = 0; i < m; i++) dots[i] = _mm256_add_epi32(dots[i], _mm256_madd_epi16(words[i], ones));
+    }
+}
+
+MOE_INLINE void add_block32(const uint8_t *block, const moe_act_chunk *const *x, int j, const moe_type_traits traits, int m,
+                            __m256 *lanes) {
+    __m256i dots[ROWS];
+    const int8_t *q[ROWS];
+    for (int i = 0; i < m; i++) q[i] = x[i]->q + 32 * j;
+    dot_groups(block, q, 8, traits.range, m, dots);
+    const __m256 scale = _mm256_load_ps((const float *)(block + 256));
+    for (int i = 0; i < m; i++) {
+        if (traits.offset) {
+            const int shift = traits.offset == 8 ? 4 : 3;  // bias32 is -128 * sum
+            const __m256i bias = _mm256_set1_epi32(x[i]->bias32[j]);
+            dots[i] = _mm256_add_epi32(dots[i], _mm256_srai_epi32(bias, shift));
+        }
+        const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[i]->d[j]));
+        lanes[i] = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(dots[i]), lanes[i]);
+    }
+    if (!traits.has_min) return;
+    const __m256 min = _mm256_load_ps((const float *)(block + 288));
+    for (int i = 0; i < m; i++) lanes[i] = _mm256_fmadd_ps(min, _mm256_set1_ps(x[i]->dsum[j]), lanes[i]);
+}
+
+MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x, int j, const moe_type_traits traits, int m,
+                            __m256 *lanes) {
+    __m256i first[ROWS], second[ROWS];
+    const int8_t *q[ROWS];
+    for (int i = 0; i < m; i++) q[i] = x[i]->q + 32 * j;
+    dot_groups(block, q, 4, traits.range, m, first);
+    for (int i = 0; i < m; i++) q[i] += 16;
+    dot_groups(block + 128, q, 4, traits.range, m, second);
+    const float *floats = (const float *)(block + 256);
+    const __m256 scale = _mm256_load_ps(floats), min = _mm256_load_ps(floats + 8);
+    const __m256 sub0 = _mm256_load_ps(floats + 16), sub1 = _mm256_load_ps(floats + 24);
+    for (int i = 0; i < m; i++) {
+        // Integers below 2^24: exact in float.
+        const __m256 integer = _mm256_fmadd_ps(sub1, _mm256_cvtepi32_ps(second[i]),
+                                               _mm256_mul_ps(sub0, _mm256_cvtepi32_ps(first[i])));
+        const __m256 d = _mm256_set1_ps(x[i]->d[j]);
+        lanes[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, d), integer, lanes[i]);
+        if (!traits.has_min) continue;
+        const __m256 sum0 = _mm256_set1_ps((float)x[i]->sum16[2 * j]), sum1 = _mm256_set1_ps((float)x[i]->sum16[2 * j + 1]);
+        const __m256 mins = _mm256_fmadd_ps(_mm256_load_ps(floats + 40), sum1, _mm256_mul_ps(_mm256_load_ps(floats + 32), sum0));
+        lanes[i] = _mm256_fmadd_ps(_mm256_mul_ps(min, d), mins, lanes[i]);
+    }
+}
+
+MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int m,
+                           int64_t k, float *out) {
+    const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS);
+    const int64_t chunks = moe_chunks(k);
+    __m256 lanes[8][ROWS];
+    for (int j = 0; j < 8; j++) {
+        __m256 sums[ROWS];
+        const moe_act_chunk *chunk[ROWS];
+        for (int i = 0; i < m; i++) {
+            sums[i] = _mm256_setzero_ps();
+            chunk[i] = x[i];
+        }
+        for (int64_t c = 0; c < chunks; c++, panel += block_bytes) {
+            if (traits.kind == MOE_CLASS_BLOCK32) add_block32(panel, chunk, j, traits, m, sums);
+            else add_block16(panel, chunk, j, traits, m, sums);
+            for (int i = 0; i < m; i++) chunk[i]++;
+        }
+        for (int i = 0; i < m; i++) lanes[j][i] = sums[i];
+    }
+    for (int i = 0; i < m; i++) {
+        const __m256 even = _mm256_add_ps(_mm256_add_ps(lanes[0][i], lanes[4][i]), _mm256_add_ps(lanes[2][i], lanes[6][i]));
+        const __m256 odd = _mm256_add_ps(_mm256_add_ps(lanes[1][i], lanes[5][i]), _mm256_add_ps(lanes[3][i], lanes[7][i]));
+        _mm256_storeu_ps(out + i * MOE_TILE_COLUMNS, _mm256_add_ps(even, odd));
+    }
+}
+
+MOE_INLINE void panel_of(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int32_t m,
+                         int64_t k, float *out) {
+    switch (m) {
+        case 1: panel_rows(traits, panel, x, 1, k, out); break;
+        case 2: panel_rows(traits, panel, x, 2, k, out); break;
+        case 3: panel_rows(traits, panel, x, 3, k, out); break;
+        default: panel_rows(traits, panel, x, 4, k, out); break;
+    }
+}
+
+// One body per combination of traits that matters here, shared by the types that have it.
+#define DEFINE_PANEL(name, NAME)                                                                                  \
+    static void panel_##name(const uint8_t *panel, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) { \
+        panel_of(moe_traits_table[MOE_TYPE_##NAME], panel, x, m, k, out);                                         \
+    }
+DEFINE_PANEL(u4_offset, Q4_0)
+DEFINE_PANEL(u4_min, Q4_K)
+DEFINE_PANEL(u5_offset, Q5_0)
+DEFINE_PANEL(u5_min, Q5_K)
+DEFINE_PANEL(s8, Q8_0)
+DEFINE_PANEL(sub16, Q6_K)
+DEFINE_PANEL(sub16_min, Q2_K)
+
+static void panel(int32_t type, const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) {
+    const moe_type_traits *traits = moe_traits(type);
+    if (traits->kind == MOE_CLASS_BLOCK16) {
+        (traits->has_min ? panel_sub16_min : panel_sub16)(packed, x, m, k, out);
+    } else if (traits->range == MOE_RANGE_U4) {
+        (traits->has_min ? panel_u4_min : panel_u4_offset)(packed, x, m, k, out);
+    } else if (traits->range == MOE_RANGE_U5) {
+        (traits->has_min ? panel_u5_min : panel_u5_offset)(packed, x, m, k, out);
+    } else {
+        panel_s8(packed, x, m, k, out);
+    }
+}
+
+#pragma clang attribute pop
+
+void moe_set_panel_avx2(moe_kernels *table) {
+    table->pack = pack;
+    table->panel = panel;
+    table->panel_columns = COLUMNS;
+    table->panel_rows = ROWS;
+    table->panel_from = 3;
+}
+#endif

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-512 VNNI: many activation rows. As panel_avx2.c, with 16 weight rows per panel. The instruction multiplies unsigned by
+// signed bytes: weights are stored with 128 added, and the accumulators start at -128 times the activations' sum.
+//
+// Panel: blocks of 32 elements in the order of the sum's lanes (lane j: blocks j, j + 8, …), each block
+//   q[8][16][4]   for each group of 4 elements, 4 bytes (+ 128) of each of 16 weight rows
+//   scale[16], min[16] float32; for BLOCK16 also sub_scale[2][16], sub_min[2][16] float32
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <stddef.h>
+
+#include "../blocks.h"
+#include "../kernel_table.h"
+#include "tables_x86.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni"))), apply_to = function)
+#pragma STDC FP_CONTRACT OFF
+
+#include "avx2.h"
+
+enum { COLUMNS = 16, ROWS = 8 };
+
+/// Sixteen rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
+MOE_INLINE void transpose(const void *rows, size_t stride, __m512i out[8]) {
+    const uint8_t *p = rows;
+    __m512i r[8], pairs[8], quads[8];
+    for (size_t i = 0; i < 8; i++) {
+        // Vectors 0...3 hold rows i and i + 4, vectors 4...7 rows i + 4 and i + 8: what the last step needs.
+        const size_t low = i < 4 ? i : i + 4;
+        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(load256(p + low * stride)), load256(p + (low + 4) * stride), 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        pairs[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++) {
+            quads[4 * i + 2 * j] = _mm512_unpacklo_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
+            quads[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        out[i] = _mm512_shuffle_i32x4(quads[i], quads[4 + i], 0x88);
+        out[i + 4] = _mm512_shuffle_i32x4(quads[i], quads[4 + i], 0xdd);
+    }
+}
+
+/// The low and high int16 of each int32, as floats.
+MOE_INLINE void store_pairs(float *out, __m512i pairs) {
+    _mm512_store_ps(out, _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16)));
+    _mm512_store_ps(out + COLUMNS, _mm512_cvtepi32_ps(_mm512_srai_epi32(pairs, 16)));
+}
+
+static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
+                 uint8_t *panel) {
+    const moe_type_traits *traits = moe_traits(type);
+    const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
+    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
+    const size_t chunks = (size_t)moe_chunks(k);
+    const __m512i shift = _mm512_set1_epi8((char)(128 - traits->offset));
+    _Alignas(64) moe_chunk unpacked[COLUMNS];
+    memset(unpacked, 0, sizeof unpacked);
+    for (size_t c = 0; c < chunks; c++) {
+        const int64_t left = k / 32 - (int64_t)c * 8;
+        for (int32_t r = 0; r < n; r++) {
+            unpack(rows + (size_t)r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
+        }
+        __m512i scale[8], min[8], v[8];
+        transpose(unpacked[0].scale, sizeof(moe_chunk), scale);
+        transpose(unpacked[0].min, sizeof(moe_chunk), min);
+        for (size_t j = 0; j < 8; j++) {
+            uint8_t *block = panel + (j * chunks + c) * block_bytes;
+            transpose(unpacked[0].q + 32 * j, sizeof(moe_chunk), v);
+            for (int g = 0; g < 8; g++) _mm512_store_si512((__m512i *)block + g, _mm512_add_epi8(v[g], shift));
+            _mm512_store_si512(block + 512, scale[j]);
+            _mm512_store_si512(block + 576, min[j]);
+        }
+        if (traits->kind != MOE_CLASS_BLOCK16) continue;
+        __m512i sub_scale[8], sub_min[8];
+        transpose(unpacked[0].sub_scale, sizeof(moe_chunk), sub_scale);
+        transpose(unpacked[0].sub_min, sizeof(moe_chunk), sub_min);
+        for (size_t j = 0; j < 8; j++) {
+            float *floats = (float *)(panel + (j * chunks + c) * block_bytes + 640);
+            store_pairs(floats, sub_scale[j]);
+            store_pairs(floats + 2 * COLUMNS, sub_min[j]);
+        }
+    }
+}
+
+/// Adds the products of `groups` groups of 4 elements to dots[i], for m activation rows at x[i].
+MOE_INLINE void dot_groups(const uint8_t *block, const int8_t *const *x, int groups, int m, __m512i *dots) {
+    __m512i odd[ROWS];  // with few rows, two chains per row hide the latency
+    const bool split = m <= 4;
+    for (int i = 0; i < m; i++) odd[i] = _mm512_setzero_si512();
+    for (int g = 0; g < groups; g++) {
+        const __m512i w = _mm512_load_si512(block + 64 * g);
+        for (int i = 0; i < m; i++) {
+            const __m512i values = _mm512_set1_epi32(load_i32(x[i] + 4 * g));
+            if (split && g % 2) odd[i] = _mm512_dpbusd_epi32(odd[i], w, values);
+            else dots[i] = _mm512_dpbusd_epi32(dots[i], w, values);
+        }
+    }
+    for (int i = 0; split && i < m; i++) dots[i] = _mm512_add_epi32(dots[i], odd[i]);
+}
+
+MOE_INLINE void add_block32(const uint8_t *block, const moe_act_chunk *const *x, int j, bool has_min, int m, __m512 *lanes) {
+    __m512i dots[ROWS];
+    const int8_t *q[ROWS];
+    for (int i = 0; i < m; i++) {
+        q[i] = x[i]->q + 32 * j;
+        dots[i] = _mm512_set1_epi32(x[i]->bias32[j]);
+    }
+    dot_groups(block, q, 8, m, dots);
+    const __m512 scale = _mm512_load_ps(block + 512);
+    for (int i = 0; i < m; i++) {
+        const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x[i]->d[j]));
+        lanes[i] = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dots[i]), lanes[i]);
+    }
+    if (!has_min) return;
+    const __m512 min = _mm512_load_ps(block + 576);
+    for (int i = 0; i < m; i++) lanes[i] = _mm512_fmadd_ps(min, _mm512_set1_ps(x[i]->dsum[j]), lanes[i]);
+}
+
+MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x, int j, bool has_min, int m, __m512 *lanes) {
+    __m512i first[ROWS], second[ROWS];
+    const int8_t *q[ROWS];
+    for (int i = 0; i < m; i++) {
+        q[i] = x[i]->q + 32 * j;
+        first[i] = _mm512_set1_epi32(x[i]->bias16[2 * j]);
+        second[i] = _mm512_set1_epi32(x[i]->bias16[2 * j + 1]);
+    }
+    dot_groups(block, q, 4, m, first);
+    for (int i = 0; i < m; i++) q[i] += 16;
+    dot_groups(block + 256, q, 4, m, second);
+    const float *floats = (const float *)(block + 512);
+    const __m512 scale = _mm512_load_ps(floats), min = _mm512_load_ps(floats + 16);
+    const __m512 sub0 = _mm512_load_ps(floats + 32), sub1 = _mm512_load_ps(floats + 48);
+    for (int i = 0; i < m; i++) {
+        // Integers below 2^24: exact in float.
+        const __m512 integer = _mm512_fmadd_ps(sub1, _mm512_cvtepi32_ps(second[i]),
+                                               _mm512_mul_ps(sub0, _mm512_cvtepi32_ps(first[i])));
+        const __m512 d = _mm512_set1_ps(x[i]->d[j]);
+        lanes[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, d), integer, lanes[i]);
+        if (!has_min) continue;
+        const __m512 sum0 = _mm512_set1_ps((float)x[i]->sum16[2 * j]), sum1 = _mm512_set1_ps((float)x[i]->sum16[2 * j + 1]);
+        const __m512 mins = _mm512_fmadd_ps(_mm512_load_ps(floats + 80), sum1, _mm512_mul_ps(_mm512_load_ps(floats + 64), sum0));
+        lanes[i] = _mm512_fmadd_ps(_mm512_mul_ps(min, d), mins, lanes[i]);
+    }
+}
+
+MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int m,
+                           int64_t k, float *out) {
+    const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS);
+    const int64_t chunks = moe_chunks(k);
+    __m512 lanes[8][ROWS];
+    for (int j = 0; j < 8; j++) {
+        __m512 sums[ROWS];
+        const moe_act_chunk *chunk[ROWS];
+        for (int i = 0; i < m; i++) {
+            sums[i] = _mm512_setzero_ps();
+            chunk[i] = x[i];
+        }
+        for (int64_t c = 0; c < chunks; c++, panel += block_bytes) {
+            if (traits.kind == MOE_CLASS_BLOCK32) add_block32(panel, chunk, j, traits.has_min, m, sums);
+            else add_block16(panel, chunk, j, traits.has_min, m, sums);
+            for (int i = 0; i < m; i++) chunk[i]++;
+        }
+        for (int i = 0; i < m; i++) lanes[j][i] = sums[i];
+    }
+    for (int i = 0; i < m; i++) {
+        const __m512 even = _mm512_add_ps(_mm512_add_ps(lanes[0][i], lanes[4][i]), _mm512_add_ps(lanes[2][i], lanes[6][i]));
+        const __m512 odd = _mm512_add_ps(_mm512_add_ps(lanes[1][i], lanes[5][i]), _mm512_add_ps(lanes[3][i], lanes[7][i]));
+        _mm512_storeu_ps(out + i * MOE_TILE_COLUMNS, _mm512_add_ps(even, odd));
+    }
+}
+
+// One body per combination of traits that matters here, shared by the types that have it.
+#define DEFINE_PANEL(name, NAME)                                                                                  \
+    static void panel_##name(const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) { \
+        switch (m) {                                                                                              \
+            case 1: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 1, k, out); break;                   \
+            case 2: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 2, k, out); break;                   \
+            case 3: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 3, k, out); break;                   \
+            case 4: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 4, k, out); break;                   \
+            case 5: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 5, k, out); break;                   \
+            case 6: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 6, k, out); break;                   \
+            case 7: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 7, k, out); break;                   \
+            default: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 8, k, out); break;                  \
+        }                                                                                                         \
+    }
+DEFINE_PANEL(block32, Q8_0)
+DEFINE_PANEL(block32_min, Q4_K)
+DEFINE_PANEL(block16, Q6_K)
+DEFINE_PANEL(block16_min, Q2_K)
+
+static void panel(int32_t type, const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) {
+    const moe_type_traits *traits = moe_traits(type);
+    if (traits->kind == MOE_CLASS_BLOCK16) (traits->has_min ? panel_block16_min : panel_block16)(packed, x, m, k, out);
+    else (traits->has_min ? panel_block32_min : panel_block32)(packed, x, m, k, out);
+}
+
+#pragma clang attribute pop
+
+void moe_set_panel_avx512vnni(moe_kernels *table) {
+    table->pack = pack;
+    table->panel = panel;
+    table->panel_columns = COLUMNS;
+    table->panel_rows = ROWS;
+    table->panel_from = 2;
+}
+
+void moe_kernels_set_avx512vnni(moe_kernels *table) {
+    table->isa = "avx512vnni";
+    moe_set_panel_avx512vnni(table);
+}
+#endif

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+extension Tokenizer {
+    /// The tokenizer of a Hugging Face folder.
+    ///
+    /// What goes around a text is what the file's post-processor says, as in `tokenizers` and in transformers 5: the flags
+    /// `add_bos_token` and `add_eos_token` of older configurations are not looked at.
+    ///
+    /// - Parameters:
+    ///   - tokenizerJSON: the contents of `tokenizer.json`.
+    ///   - tokenizerConfig: of `tokenizer_config.json`: names of BOS and EOS, more added tokens.
+    ///   - generationConfig: of `generation_config.json`: every token that ends a generation.
+    ///   - source: the file's name, for errors.
+    /// - Throws: `TokenizerError` for a file that contradicts itself, or that needs what is not supported.
+    package convenience init(
+        tokenizerJSON: [UInt8], tokenizerConfig: [UInt8]?, generationConfig: [UInt8]?, source: String
+    ) throws(TokenizerError) {
+        let json = try TokenizerJSON(tokenizerJSON, source: source)
+        var config: TokenizerJSON?
+        if let tokenizerConfig { config = try TokenizerJSON(tokenizerConfig, source: "tokenizer_config.json beside \(source)") }
+        var generation: TokenizerJSON?
+        if let generationConfig { generation = try TokenizerJSON(generationConfig, source: "generation_config.json beside \(source)") }
+
+        let normalizer = try json.normalizer()
+        let preTokenization = try json.preTokenization()
+        let decoding = try json.decoding()
+        let model = try json.modelVocabulary()
+        let added = try json.addedTokens(config: config)
+        let encoder = try json.encoder(model, isByteLevel: preTokenization.isByteLevel)
+        let vocabulary = Vocabulary(model, added: added, decoding: decoding)
+
+        var parts = Parts(
+            splitter: SpecialTokenSplitter(
+                added.filter { !$0.isNormalized }.map { $0.entry() }, precedence: .leftmostLongest),
+            normalizer: normalizer, model: .bytePairs(encoder, PreTokenizer(cuts: preTokenization.cuts)))
+        let inNormalized = added.filter(\.isNormalized)
+        if !inNormalized.isEmpty {
+            parts.normalizedSplitter = SpecialTokenSplitter(
+                inNormalized.map { $0.entry(text: normalizer.apply(to: $0.content)) }, precedence: .leftmostLongest)
+        }
+        parts.spacePrefix = preTokenization.spacePrefix
+        parts.prefix = preTokenization.prefix
+        parts.marksSpaces = preTokenization.marksSpaces
+        parts.dropsFirstSpace = decoding.dropsFirstSpace
+
+        let ids = SpecialIDs(json: json, config: config, generation: generation, added: added, vocabulary: vocabulary)
+        let (prefix, suffix) = try json.template()
+        for id in prefix + suffix where vocabulary.kind(of: id) == nil {
+            throw json.error("template has an id that is no token", expected: "0 to \(vocabulary.count - 1)", found: "\(id)")
+        }
+        self.init(
+            vocabulary: vocabulary, bos: ids.bos ?? (prefix.count == 1 ? prefix[0] : nil), eos: ids.eos,
+            endOfGeneration: ids.endOfGeneration, prefix: prefix, suffix: suffix, parts: parts)
+    }
+}
+
+extension AddedToken {
+    /// - Parameter text: what is looked for, if it is not the content as it stands.
+    fileprivate func entry(text: [UInt8]? = nil) -> SpecialTokenSplitter.Entry {
+        SpecialTokenSplitter.Entry(
+            id: id, text: text ?? content, isSpecial: isSpecial, stripsLeft: stripsLeft, stripsRight: stripsRight,
+            isWholeWord: isWholeWord)
+    }
+}
+
+extension Vocabulary {
+    fileprivate init(_ model: TokenizerJSON.ModelVocabulary, added: [AddedToken], decoding: TokenizerJSON.Decoding) {
+        let addedByID = Dictionary(added.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        let count = max(model.texts.count, Int(added.map(\.id).max() ?? -1) + 1)
+        let unmark = Normalizer(steps: [.replace(pattern: Normalizer.spaceMark, with: [UInt8(ascii: " ")])])
+        self.init(capacity: count)
+        for id in 0..<count {
+            let token = addedByID[Int32(id)]
+            let text = token?.content ?? (id < model.texts.count ? model.texts[id] : [])
+            if let token { name(Int32(id), token.content) }
+            if token?.isSpecial ?? false {
+                append(text, kind: .special)
+            } else if text.isEmpty {
+                append(text, kind: .unused)
+            } else if decoding.isByteLevel {
+                append(text.withUnsafeBufferPointer(ByteLevelAlphabet.decode) ?? text, kind: .text)
+            } else if decoding.hasByteTokens, text.count == 6, text.starts(with: "<0x".utf8), text[5] == UInt8(ascii: ">"),
+                let byte = UInt8(String(decoding: text[3..<5], as: UTF8.self), radix: 16)
+            {
+                append(CollectionOfOne(byte), kind: .text)
+            } else {
+                append(decoding.unmarksSpaces ? unmark.apply(to: text) : text, kind: .text)
+            }
+        }
+    }
+}
+
+extension TokenizerJSON {
+    /// The text of a token that the configuration names: a string, or an object with its content.
+    fileprivate func token(_ name: StaticString) -> [UInt8]? {
+        document.bytes(member(name)) ?? document.bytes(document.member("content", of: member(name)))
+    }
+
+    /// One id or a list of them.
+    fileprivate func ids(_ name: StaticString) -> [Int32] {
+        let value = member(name)
+        return (document.array(value) ?? value.map { [$0] } ?? []).compactMap { document.int($0).flatMap(Int32.init(exactly:)) }
+    }
+}
+
+/// The tokens that start and end a text.
+private struct SpecialIDs {
+    let bos: Int32?
+    let eos: Int32?
+    let endOfGeneration: Set<Int32>
+
+    init(
+        json: TokenizerJSON, config: TokenizerJSON?, generation: TokenizerJSON?, added: [AddedToken], vocabulary: Vocabulary
+    ) {
+        func id(_ name: StaticString, _ key: StaticString) -> Int32? {
+            if let text = config?.token(name), let id = vocabulary.named[text] { return id }
+            return generation?.ids(key).first { vocabulary.kind(of: $0) != nil }
+        }
+        bos = id("bos_token", "bos_token_id")
+        eos = id("eos_token", "eos_token_id")
+        let named = Dictionary(
+            added.map { (String(decoding: $0.content, as: UTF8.self), $0.id) }, uniquingKeysWith: { first, _ in first })
+        let listed = generation?.ids("eos_token_id").filter { vocabulary.kind(of: $0) != nil } ?? []
+        endOfGeneration = EndOfGeneration.ids(of: named).union(listed).union([eos].compactMap { $0 })
+    }
+}

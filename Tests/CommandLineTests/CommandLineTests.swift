@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import MoETestSupport
+import Testing
+
+/// The command line's contract (exit codes, one JSON document, one line for an error), through the built program.
+@Suite struct CommandLineTests {
+    struct Outcome {
+        let code: Int32
+        let output: String
+        let error: String
+
+        func json() throws -> Any { try JSONSerialization.jsonObject(with: Data(output.utf8), options: .fragmentsAllowed) }
+        func object() throws -> [String: Any] { try #require(try json() as? [String: Any]) }
+        var errorLines: [Substring] { error.split(separator: "\n") }
+    }
+
+    /// The executable lies beside the test bundle.
+    static let program = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
+        .appendingPathComponent("moe-infer")
+
+    static func run(_ arguments: [String], input: String = "", environment: [String: String] = [:]) async throws -> Outcome {
+        let process = Process()
+        process.executableURL = program
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("MOE_") }
+            .merging(environment) { $1 }
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("moe-cli-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        // Files, not pipes: nothing blocks however much is written.
+        let files = try ["in", "out", "err"].map { name in
+            let url = folder.appendingPathComponent(name)
+            try Data(name == "in" ? Array(input.utf8) : []).write(to: url)
+            return url
+        }
+        process.standardInput = try FileHandle(forReadingFrom: files[0])
+        process.standardOutput = try FileHandle(forWritingTo: files[1])
+        process.standardError = try FileHandle(forWritingTo: files[2])
+        try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
+            process.terminationHandler = { _ in done.resume() }
+            do { try process.run() } catch { done.resume(throwing: error) }
+        }
+        return Outcome(
+            code: process.terminationReason == .exit ? process.terminationStatus : 1000 + process.terminationStatus,
+            output: String(decoding: try Data(contentsOf: files[1]), as: UTF8.self),
+            error: String(decoding: try Data(contentsOf: files[2]), as: UTF8.self))
+    }
+
+    // MARK: What works
+
+    @Test func generateWritesTextAndFigures() async throws {
+        let result = try await Self.run(
+            ["generate", "The history of", "--max-tokens", "12", "--routing", "top-p:p=0.7,min=1,max=8"])
+        #expect(result.code == 0)
+        #expect(result.output.count > 10)
+        #expect(result.error.contains("experts/token") && result.error.contains("tokens"))
+    }
+
+    @Test func generateJSONHasTheContractsFields() async throws {
+        let result = try await Self.run(["generate", "The", "--max-tokens", "5", "--json", "--ignore-eos", "--logprobs", "2"])
+        let object = try result.object()
+        #expect(Set(object.keys).isSuperset(of: ["text", "tokens", "finish_reason", "usage", "timings", "logprobs"]))
+        #expect((object["tokens"] as? [Int])?.count == 5)
+        #expect(object["finish_reason"] as? String == "length")
+        let usage = try #require(object["usage"] as? [String: Any])
+        let moe = try #require(usage["moe"] as? [String: Any])
+        #expect(
+            Set(moe.keys) == [
+                "mean_experts", "histogram", "expert_evaluations", "expert_bytes_read", "saved_fraction",
+                "gate_time_fraction", "reroutes",
+            ])
+        let timings = try #require(object["timings"] as? [String: Any])
+        #expect(
+            Set(timings.keys).isSuperset(
+                of: ["load_seconds", "prompt_tokens_per_second", "generation_tokens_per_second"]))
+    }
+
+    @Test func generateIsDeterministicAndReadsStandardInput() async throws {
+        let arguments = ["generate", "--max-tokens", "20", "--temperature", "0.9", "--seed", "5", "--json"]
+        let first = try await Self.run(arguments, input: "The river").object()
+        let second = try await Self.run(arguments + ["The river"]).object()
+        #expect(first["text"] as? String == second["text"] as? String)
+    }
+
+    @Test func tokenizeListsIntegers() async throws {
+        let ids = try #require(try await Self.run(["tokenize", "Hello, world", "--json"]).json() as? [Int])
+        #expect(ids.count > 1)
+        let piped = try await Self.run(["tokenize", "--json"], input: "Hello, world").json() as? [Int]
+        #expect(piped == ids)
+    }
+
+    @Test func logitsWritesNumPy() async throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("logits-\(UUID().uuidString).npy")
+        defer { try? FileManager.default.removeItem(at: path) }
+        let result = try await Self.run(["logits", "--tokens", "1,2,3", "--output", path.path])
+        #expect(result.code == 0, "\(result.error)")
+        let data = try Data(contentsOf: path)
+        #expect(data.prefix(6) == Data([0x93] + Array("NUMPY".utf8)))
+        let header = String(decoding: data[10..<128], as: UTF8.self)
+        #expect(header.contains("'<f4'") && header.contains("(3, "))
+        let columns = try #require(Int(header.split(separator: "(3, ", maxSplits: 1)[1].prefix { $0.isNumber }))
+        let start = 10 + Int(data[8]) + 256 * Int(data[9])
+        #expect(start % 64 == 0 && data.count == start + 3 * columns * 4)
+    }
+
+    @Test func perplexityReports() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let report = try await Self.run(
+            ["perplexity", "--text", text, "--context", "128", "--chunks", "3", "--json"]
+        ).object()
+        #expect((report["perplexity"] as? Double ?? 0) > 1)
+        #expect((report["bits_per_byte"] as? Double ?? 0) > 0.1)
+        #expect(report["tokens_scored"] as? Int == 3 * 63)
+        #expect(report["moe"] is [String: Any])
+    }
+
+    @Test func benchListsResults() async throws {
+        let results = try #require(
+            try await Self.run([
+                "bench", "--prompt", "32", "--generate", "8", "--repetitions", "1", "--batch", "2", "--routing", "static:k=2",
+                "--json",
+            ]).json() as? [[String: Any]])
+        #expect(results.map { $0["test"] as? String } == ["pp32", "tg8"])
+        #expect(results.allSatisfy { ($0["tokens_per_second"] as? [String: Double])?["median"] ?? 0 > 0 })
+        #expect(results.allSatisfy { ($0["moe"] as? [String: Any])?["mean_experts"] as? Double == 2 })
+    }
+
+    @Test func inspectAndDoctorReport() async throws {
+        let model = try await Self.run(["inspect", "--json"]).object()
+        #expect(model["architecture"] as? String == "qwen3moe")
+        #expect((model["parameters_active"] as? Int ?? 0) < (model["parameters_total"] as? Int ?? 0))
+        let doctor = try await Self.run(["doctor", "--json"]).object()
+        #expect(
+            Set(doctor.keys).isSuperset(of: ["cpu", "kernels", "blas", "sgemm_gflops", "bandwidth_gbs", "warnings"]))
+    }
+
+    @Test func helpShowsExamples() async throws {
+        for command in ["generate", "tokenize", "logits", "perplexity", "bench", "inspect", "doctor"] {
+            let result = try await Self.run([command, "--help"])
+            #expect(result.code == 0 && result.output.contains("EXAMPLES"), "\(command)")
+        }
+    }
+
+    // MARK: What does not
+
+    @Test(arguments: [
+        ["generate", "x", "--routing", "top-p:p=2"], ["generate", "x", "--routing", "nonsense"],
+        ["generate", "x", "--routing", "top-p:p=0.5,min=4,max=2"], ["generate", "x", "--temperature", "-1"],
+        ["generate", "x", "--unknown"], ["nonsense"], ["logits", "--tokens", "1,x"], ["generate", "x", "--threads", "0"],
+        ["generate", "x", "--gemm", "cuda"], ["bench", "--repetitions", "0"],
+    ])
+    func usageErrorsExitWith64(arguments: [String]) async throws {
+        let result = try await Self.run(arguments)
+        #expect(result.code == 64, "\(arguments): \(result.code) \(result.error)")
+        #expect(result.output.isEmpty && !result.error.isEmpty)
+    }
+
+    @Test(arguments: [
+        (["generate", "x", "--model", "/no/such/file.gguf"], "/no/such/file.gguf"),
+        (["generate", "x", "--model", "/dev/null"], "/dev/null"),
+        (["generate", "x", "--context", "100000000"], "context"),
+        (["generate", "x", "--config", "/no/such/settings.json"], "settings.json"),
+        (["perplexity", "--text", "/no/such/text"], "/no/such/text"),
+        (["logits", "--tokens", "99999999"], "vocabulary"),
+        (["logits", "--tokens", "1", "--output", "/no/such/folder/x.npy"], "cannot be written"),
+    ])
+    func failuresAreOneLineAndExitWith1(arguments: [String], mention: String) async throws {
+        let result = try await Self.run(arguments)
+        #expect(result.code == 1 || (mention == "settings.json" && result.code == 64), "\(result.code) \(result.error)")
+        #expect(result.output.isEmpty)
+        #expect(result.errorLines.count == 1 && result.error.contains(mention), "\(result.error)")
+    }
+
+    @Test func invalidUTF8IsRefused() async throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("bytes-\(UUID().uuidString)")
+        try Data([0x41, 0xFF, 0xFE, 0x42]).write(to: path)
+        defer { try? FileManager.default.removeItem(at: path) }
+        let result = try await Self.run(["generate", "--file", path.path])
+        #expect(result.code == 1 && result.error.contains("UTF-8") && result.errorLines.count == 1)
+    }
+
+    @Test func aLibraryThatIsNoBLASIsRefused() async throws {
+        for library in ["libm.so.6", "/no/such/blas.so"] {
+            let result = try await Self.run(
+                ["generate", "x", "--max-tokens", "1"], environment: ["MOE_BLAS_LIBRARY": library])
+            #expect(result.code == 1 && result.error.contains(library), "\(result.error)")
+            #expect(result.errorLines.count == 1)
+        }
+    }
+
+    @Test func environmentAndCommandLineSet() async throws {
+        func threads(_ arguments: [String], _ environment: [String: String]) async throws -> Int? {
+            let report = try await Self.run(["doctor", "--json"] + arguments, environment: environment).object()
+            return (report["cpu"] as? [String: Any])?["threads"] as? Int
+        }
+        #expect(try await threads([], ["MOE_THREADS": "3"]) == 3)
+        #expect(try await threads(["--threads", "1"], ["MOE_THREADS": "3"]) == 1)
+        let bad = try await Self.run(["doctor"], environment: ["MOE_THREADS": "many"])
+        #expect(bad.code == 64 && bad.error.contains("MOE_THREADS"))
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CMoEKernels
+import MoECompute
+import MoETensors
+import Testing
+
+/// Whole products: tiles, panels, gathers, groups of tasks, threads, counters.
+@Suite struct NativeMatmulTests {
+    /// Prevents: a result that depends on how many rows share the weights, or on threads. The same request would then give
+    /// other tokens alone than in a batch. Odd sizes, so that every remainder of every tile is met.
+    @Test(arguments: weightTypes) func eachRowIsTheSameInAnyCompany(type: ElementType) throws {
+        let (n, m) = (37, 21)
+        let k = type.blockElements == 1 ? 203 : 3 * max(type.blockElements, 96)
+        let weights = RandomWeights(type, n: n, k: k, seed: 21)
+        let x = randomActivations(rows: m, k: k, seed: 22)
+        let rows = (0..<m).map { Int32(($0 * 8) % m) }
+        let bias = (0..<n).map { Float($0) / 7 }
+        let pools = try [1, 2, 5].map(ThreadPool.init(threads:))
+        for isa in availableISAs {
+            var alone: [UInt32] = []
+            for row in rows {
+                alone += try product(weights, x, rows: [row], m: 1, bias: bias, isa: isa, pool: pools[0]).output.bits
+            }
+            for pool in pools {
+                for count in 1...m {
+                    let first = m - count
+                    let some = Array(rows[first...])
+                    let output = try product(weights, x, rows: some, m: count, bias: bias, isa: isa, pool: pool).output
+                    #expect(output.bits == Array(alone[(first * n)...]), "\(isa), m = \(count), \(pool.threads) threads")
+                }
+            }
+        }
+    }
+
+    /// Against the plain loops over dequantised weights.
+    @Test(arguments: weightTypes) func agreesWithTheOracle(type: ElementType) throws {
+        let (n, m, k) = (19, 7, 512)
+        let weights = RandomWeights(type, n: n, k: k, seed: 31)
+        var x = randomActivations(rows: m, k: k, seed: 32)
+        let pool = try ThreadPool(threads: 2)
+        var outputs = [[Float](repeating: 0, count: m * n), [Float](repeating: 0, count: m * n)]
+        for (index, backend) in ([ReferenceBackend(), NativeBackend()] as [any GEMMBackend]).enumerated() {
+            var statistics = MatmulStatistics()
+            try outputs[index].withUnsafeMutableBufferPointer { output in
+                try x.withUnsafeMutableBufferPointer { x in
+                    let task = MatmulTask(weights: weights.matrix, input: x.baseAddress!, output: output.baseAddress!, m: m)
+                    try withUnsafePointer(to: task) {
+                        try backend.matmul(UnsafeBufferPointer(start: $0, count: 1), pool: pool, statistics: &statistics)
+                    }
+                }
+            }
+            #expect(statistics.products == m)
+            #expect(statistics.weightBytes == n * weights.matrix.rowBytes)
+        }
+        let scale = outputs[0].reduce(0) { $0 + $1 * $1 }
+        let error = zip(outputs[0], outputs[1]).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
+        // Relative error of the whole: float rounding, or 8-bit activations with outliers.
+        #expect((error / scale).squareRoot() <= (type.blockElements == 1 ? 1e-6 : 0.02))
+    }
+
+    /// Experts: many tasks that share activation rows, some empty, some with none of the rows.
+    @Test(arguments: availableISAs) func groupsOfTasks(isa: String) throws {
+        let types: [ElementType] = [.q4K, .q8_0, .f16, .q6K, .mxfp4]
+        let (k, tokens) = (512, 12)
+        let x = randomActivations(rows: tokens, k: k, seed: 41)
+        let pool = try ThreadPool(threads: 2)
+        let sizes: [(n: Int, rows: [Int32])] = [
+            (48, [3, 0, 7]), (17, []), (33, [11]), (64, Array(0..<12)), (1, [5, 5]), (0, [1]),
+        ]
+        let experts = sizes.enumerated().map { RandomWeights(types[$0 % types.count], n: $1.n, k: k, seed: UInt64($0)) }
+
+        var expectedCounts = [Int32](repeating: 0, count: tokens)
+        var expected: [[UInt32]] = []
+        for (expert, size) in zip(experts, sizes) {
+            guard size.n > 0, !size.rows.isEmpty else {
+                expected.append([])
+                continue
+            }
+            let alone = try product(expert, x, rows: size.rows, m: size.rows.count, isa: isa, pool: pool)
+            expected.append(alone.output.bits)
+            for (token, count) in alone.evaluations.enumerated() { expectedCounts[token] += count }
+        }
+        #expect(expectedCounts == [2, 1, 1, 2, 1, 3, 1, 2, 1, 1, 1, 2])
+
+        var outputs = sizes.map { [Float](repeating: .nan, count: max($0.n * $0.rows.count, 1)) }
+        var counts = [Int32](repeating: 0, count: tokens)
+        let result = x.withUnsafeBufferPointer { x in
+            counts.withUnsafeMutableBufferPointer { counts in
+                // Pointers into arrays that live until the end of the call.
+                let rowPointers = sizes.map { size in
+                    let copy = UnsafeMutablePointer<Int32>.allocate(capacity: size.rows.count + 1)
+                    copy.initialize(from: size.rows, count: size.rows.count)
+                    return copy
+                }
+                let outputPointers = outputs.map { UnsafeMutablePointer<Float>.allocate(capacity: $0.count) }
+                defer {
+                    rowPointers.forEach { $0.deallocate() }
+                    outputPointers.forEach { $0.deallocate() }
+                }
+                let tasks = experts.indices.map { index in
+                    let matrix = experts[index].matrix
+                    return moe_matmul_task(
+                        weights: matrix.pointer, input: x.baseAddress, input_rows: rowPointers[index],
+                        output: outputPointers[index], bias: nil, evaluations: counts.baseAddress,
+                        row_bytes: matrix.rowBytes, input_stride: Int64(k), output_stride: Int64(matrix.n),
+                        weight_type: matrix.type.id, m: Int32(sizes[index].rows.count), n: Int32(matrix.n), k: Int32(k))
+                }
+                let result = moe_matmul_isa(pool.handle, isa, tasks, Int32(tasks.count))
+                for index in outputs.indices where !expected[index].isEmpty {
+                    for i in outputs[index].indices { outputs[index][i] = outputPointers[index][i] }
+                }
+                return result
+            }
+        }
+        #expect(result == 0)
+        #expect(counts == expectedCounts)
+        for index in expected.indices where !expected[index].isEmpty { #expect(outputs[index].bits == expected[index]) }
+    }
+
+    /// Each computed row is counted once, whatever the number of columns, units and threads.
+    @Test func evaluationsCountComputedRows() throws {
+        let pool = try ThreadPool(threads: 3)
+        for (type, n) in [(ElementType.q4_0, 700), (.f32, 513), (.q6K, 16)] {
+            let weights = RandomWeights(type, n: n, k: 256, seed: 51)
+            let x = randomActivations(rows: 10, k: 256, seed: 52)
+            for m in [1, 2, 9] {
+                let rows = (0..<m).map { Int32(9 - $0) }
+                let counted = try product(weights, x, rows: rows, m: m, isa: nil, pool: pool).evaluations
+                #expect(counted == (0..<10).map { $0 > 9 - m ? 1 : 0 }, "\(type), m = \(m)")
+            }
+        }
+    }
+
+    @Test func impossibleTasksAreRefused() throws {
+        let pool = try ThreadPool(threads: 1)
+        var task = moe_matmul_task()
+        (task.weight_type, task.m, task.n, task.k, task.row_bytes) = (ElementType.q4K.id, 1, 1, 128, 144)
+        #expect(moe_matmul(pool.handle, MOE_PATH_NATIVE, &task, 1, nil) == -1)  // k is not a multiple of the block
+        (task.k, task.row_bytes) = (256, 100)
+        #expect(moe_matmul(pool.handle, MOE_PATH_NATIVE, &task, 1, nil) == -1)  // a row does not fit in row_bytes
+        task.weight_type = 24
+        #expect(moe_matmul(pool.handle, MOE_PATH_NATIVE, &task, 1, nil) == -1)
+        (task.weight_type, task.row_bytes, task.m) = (ElementType.q4K.id, 144, 0)
+        #expect(moe_matmul(pool.handle, MOE_PATH_NATIVE, &task, 1, nil) == 0)
+        #expect(moe_matmul_isa(pool.handle, "no such ISA", &task, 1) == -1)
+    }
+}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Muon for the matrices of the blocks, AdamW for everything else, over memory that several processes share.
+
+Muon (Jordan 2024): momentum, then the nearest orthogonal matrix to it by Newton-Schulz iterations. It needs about a third
+fewer tokens than AdamW at this size, for a few percent of the step's time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
+    """matrices [N, r, c] -> [N, r, c] with all singular values near 1. Quintic iteration, coefficients from Jordan 2024."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.bfloat16()
+    transpose = x.shape[-2] > x.shape[-1]
+    if transpose:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if transpose else x).float()
+
+
+@dataclass
+class Slot:
+    """Where a parameter lives in the flat buffers."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    stop: int
+    muon: bool
+    owner: int  # the worker that updates it
+
+
+class SharedState:
+    """All parameters, gradients and moments as flat tensors in shared memory: workers see each other's updates without copies."""
+
+    def __init__(self, model: nn.Module, workers: int):
+        self.slots: list[Slot] = []
+        start, load = 0, [0] * workers
+        for name, parameter in sorted(model.named_parameters(), key=lambda item: -item[1].numel()):
+            muon = parameter.dim() >= 2 and name.startswith("blocks.") and not name.endswith("router")
+            owner = load.index(min(load))
+            load[owner] += parameter.numel() * (4 if muon else 1)  # Newton-Schulz is the dear part
+            self.slots.append(Slot(name, parameter.shape, start, start + parameter.numel(), muon, owner))
+            start += parameter.numel()
+        self.parameters = torch.empty(start).share_memory_()
+        self.gradients = torch.zeros(workers, start).share_memory_()
+        self.first = torch.zeros(start).share_memory_()
+        self.second = torch.zeros(start).share_memory_()
+        self.norms = torch.zeros(workers, dtype=torch.float64).share_memory_()
+        named = dict(model.named_parameters())
+        for slot in self.slots:
+            self.parameters[slot.start:slot.stop] = named[slot.name].detach().flatten()
+
+    def attach(self, model: nn.Module, worker: int) -> None:
+        """Makes the model's parameters and gradients views of the shared ones."""
+        named = dict(model.named_parameters())
+        for slot in self.slots:
+            parameter = named[slot.name]
+            parameter.data = self.parameters[slot.start:slot.stop].view(slot.shape)
+            parameter.grad = self.gradients[worker, slot.start:slot.stop].view(slot.shape)
+
+    def state_dict(self) -> dict:
+        return {"parameters": self.parameters, "first": self.first, "second": self.second}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, values in state.items():
+            getattr(self, name).copy_(values)
+
+    # One step in two halves with a barrier after each: first everyone's share of the norm, then the updates.
+
+    @torch.no_grad()
+    def average(self, worker: int) -> None:
+        """Means of the owned gradients over the workers, into worker 0's row; their squared norm."""
+        total = torch.zeros((), dtype=torch.float64)
+        for slot in self.slots:
+            if slot.owner == worker:
+                mean = self.gradients[0, slot.start:slot.stop]
+                mean.copy_(self.gradients[:, slot.start:slot.stop].mean(0))
+                total += mean.square().sum()
+        self.norms[worker] = total
+
+    @torch.no_grad()
+    def update(self, worker: int, step: int, muon_lr: float, adam_lr: float, weight_decay: float, clip: float = 1.0) -> float:
+        """Updates the owned parameters; returns the norm of the whole gradient before clipping."""
+        norm = float(self.norms.sum().sqrt())
+        scale = min(1.0, clip / (norm + 1e-6))
+        for slot in self.slots:
+            if slot.owner != worker:
+                continue
+            view = [t[slot.start:slot.stop].view(slot.shape) for t in (self.parameters, self.gradients[0], self.first, self.second)]
+            parameter, gradient, first, second = view
+            gradient.mul_(scale)
+            if slot.muon:
+                first.lerp_(gradient, 0.05)
+                direction = gradient.lerp(first, 0.95)  # Nesterov
+                matrices = direction if direction.dim() == 3 else direction.unsqueeze(0)
+                aspect = max(1.0, matrices.shape[-2] / matrices.shape[-1]) ** 0.5
+                parameter.mul_(1 - muon_lr * weight_decay)
+                parameter.add_(orthogonalized(matrices).view(slot.shape), alpha=-muon_lr * aspect)
+            else:
+                first.lerp_(gradient, 0.1)
+                second.lerp_(gradient.square(), 0.05)
+                mean, variance = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.95 ** (step + 1))
+                parameter.add_(mean / (variance.sqrt() + 1e-8), alpha=-adam_lr)
+        return norm
