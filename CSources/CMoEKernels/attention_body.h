@@ -191,21 +191,34 @@ static float soften(float *scores, span seen, float *top, float *total) {
     return keep;
 }
 
-/// Positions first..<end of a paged cache as floats at tile[position - start][d], padded with zeros.
-static void unpack(const moe_attention_piece *piece, const void *cache, int32_t start, int32_t first, int32_t end, size_t d,
-                   float *tile) {
+/// Where the piece's head of a position lies in a cache array, counted in elements.
+INLINE int64_t place(const moe_attention_piece *piece, int32_t position) {
     const moe_attention_shape *shape = piece->shape;
-    const int32_t head_dim = shape->head_dim, block_size = shape->block_size;
-    for (int32_t position = first; position < end; position++) {
-        const int64_t block = piece->task->block_table[position / block_size];
-        const int64_t row = (block * block_size + position % block_size) * shape->kv_heads + piece->kv_head;
-        float *out = tile + (size_t)(position - start) * d;
-        if (shape->kv_type == MOE_TYPE_F16) {
-            half_row((const uint16_t *)cache + row * head_dim, out, head_dim);
-        } else {
-            memcpy(out, (const float *)cache + row * head_dim, (size_t)head_dim * sizeof *out);
+    const int64_t block = piece->task->block_table[position / shape->block_size];
+    return ((block * shape->block_size + position % shape->block_size) * shape->kv_heads + piece->kv_head) * shape->head_dim;
+}
+
+INLINE const char *element(const moe_attention_shape *shape, const void *cache, int64_t index) {
+    return (const char *)cache + index * (shape->kv_type == MOE_TYPE_F16 ? 2 : 4);
+}
+
+/// Positions first..<end of a paged cache as floats at tile[position - start][d], padded with zeros. places[position - start]
+/// are their places. While a row is converted, the row at next_places of next_cache is fetched, which is read after this tile:
+/// the heads of a position lie apart, so that the CPU does not foresee the next row by itself.
+INLINE void unpack(const moe_attention_piece *piece, const void *cache, const int64_t *places, int32_t start, int32_t first,
+                   int32_t end, size_t d, float *tile, const void *next_cache, const int64_t *next_places, int32_t next_count) {
+    const moe_attention_shape *shape = piece->shape;
+    const int32_t head_dim = shape->head_dim, row_bytes = head_dim * (shape->kv_type == MOE_TYPE_F16 ? 2 : 4);
+    for (int32_t i = first - start; i < end - start; i++) {
+        if (i < next_count) {
+            const char *next = element(shape, next_cache, next_places[i]);
+            for (int32_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(next + byte);
         }
-        for (size_t i = (size_t)head_dim; i < d; i++) out[i] = 0;
+        float *out = tile + (size_t)i * d;
+        const char *row = element(shape, cache, places[i]);
+        if (shape->kv_type == MOE_TYPE_F16) half_row((const uint16_t *)row, out, head_dim);
+        else memcpy(out, row, (size_t)row_bytes);
+        for (size_t j = (size_t)head_dim; j < d; j++) out[j] = 0;
     }
 }
 
@@ -230,9 +243,13 @@ void NAME(const moe_attention_piece *piece, float *scratch) {
     const int32_t first_position = task->first_position + piece->first_row;
     const int32_t end_position = first_position + piece->rows;
     const int32_t begin = first_seen(first_position, shape->window);
-    for (int32_t start = begin / TILE * TILE; start < end_position; start += TILE) {
+    int64_t places[2][TILE];
+    int32_t now = 0;
+    for (int32_t p = begin; p < least(end_position, begin / TILE * TILE + TILE); p++) places[0][p % TILE] = place(piece, p);
+    for (int32_t start = begin / TILE * TILE; start < end_position; start += TILE, now ^= 1) {
         const int32_t first = most(begin, start), end = least(end_position, start + TILE);
-        unpack(piece, shape->k_cache, start, first, end, d, k);
+        const int64_t *here = places[now];
+        unpack(piece, shape->k_cache, here, start, first, end, d, k, shape->v_cache, here, end - start);
         score(q, count, k, d, first - start, end - start, scores);
 
         span spans[MOE_ATTENTION_QUERIES];
@@ -245,7 +262,10 @@ void NAME(const moe_attention_piece *piece, float *scratch) {
             if (keep == 1) continue;
             for (size_t j = 0; j < d; j++) out[(size_t)i * d + j] *= keep;
         }
-        unpack(piece, shape->v_cache, start, first, end, d, v);
+        int64_t *next = places[now ^ 1];
+        const int32_t next_count = most(0, least(end_position - end, TILE));
+        for (int32_t i = 0; i < next_count; i++) next[i] = place(piece, end + i);
+        unpack(piece, shape->v_cache, here, start, first, end, d, v, shape->k_cache, next, next_count);
         add_values(scores, count, spans, v, d, out);
     }
 

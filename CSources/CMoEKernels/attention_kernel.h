@@ -7,8 +7,8 @@
 #include "CMoEKernels.h"
 
 enum {
-    MOE_ATTENTION_TILE = 32,     // positions whose keys and values are unpacked at a time; tiles start at multiples of it
-    MOE_ATTENTION_QUERIES = 32,  // query vectors (rows times heads of one kv head) that share an unpacked tile
+    MOE_ATTENTION_TILE = 64,     // positions whose keys and values are unpacked at a time; tiles start at multiples of it
+    MOE_ATTENTION_QUERIES = 64,  // query vectors (rows times heads of one kv head) that share an unpacked tile
 };
 
 /// Some rows of one sequence and some of the query heads of one kv head: rows * heads <= MOE_ATTENTION_QUERIES.

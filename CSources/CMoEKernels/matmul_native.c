@@ -128,13 +128,19 @@ static void compute_panels(const native_call *call, int32_t index, int32_t begin
     const moe_kernels *kernels = call->kernels;
     const int32_t type = task->weight_type, columns = kernels->panel_columns;
     const size_t panel_bytes = moe_panel_bytes(moe_traits(type), columns, task->k);
+    const uint8_t *first = weight_row(task, begin);
+    for (size_t at = 0; at < (size_t)least(columns, end - begin) * task->row_bytes; at += 64) __builtin_prefetch(first + at);
     for (int32_t j = begin; j < end; j += columns) {
-        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, least(columns, end - j), task->k,
-                      packed + (size_t)((j - begin) / columns) * panel_bytes);
+        const int32_t n = least(columns, end - j), next = least(columns, end - j - n);
+        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
+                      (size_t)next * task->row_bytes, packed + (size_t)((j - begin) / columns) * panel_bytes);
     }
     float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
-    for (int32_t i = 0; i < task->m; i += kernels->panel_rows) {
-        const int32_t m = least(kernels->panel_rows, task->m - i);
+    // Groups of rows as equal as can be: a last group of one row would cost half as much as a full one.
+    const int32_t groups = (task->m + kernels->panel_rows - 1) / kernels->panel_rows;
+    const int32_t rows = (task->m + groups - 1) / groups;
+    for (int32_t i = 0; i < task->m; i += rows) {
+        const int32_t m = least(rows, task->m - i);
         const moe_act_chunk *x[MOE_TILE_ROWS];
         for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
         for (int32_t j = begin; j < end; j += columns) {

@@ -11,12 +11,23 @@ package struct ComputeDiagnosis: Sendable, Codable {
         /// Instruction sets that kernels exist for or BLAS cares about, as in `/proc/cpuinfo`.
         package var features: [String]
         package var cores: UsableCores
+
+        package init(model: String, features: [String], cores: UsableCores) {
+            self.model = model
+            self.features = features
+            self.cores = cores
+        }
     }
 
     /// Which kernel multiplies weights of one element type.
     package struct Kernel: Sendable, Codable, Equatable {
         package var type: String
         package var isa: String
+
+        package init(type: String, isa: String) {
+            self.type = type
+            self.isa = isa
+        }
     }
 
     package var cpu: CPU
@@ -29,6 +40,19 @@ package struct ComputeDiagnosis: Sendable, Codable {
     package var bandwidthGBs: Double
     /// Mixes that are known to be bad, one line each.
     package var warnings: [String]
+
+    package init(
+        cpu: CPU, threads: Int, kernels: [Kernel], blas: BLASInformation, sgemmGflops: Double, bandwidthGBs: Double,
+        warnings: [String]
+    ) {
+        self.cpu = cpu
+        self.threads = threads
+        self.kernels = kernels
+        self.blas = blas
+        self.sgemmGflops = sgemmGflops
+        self.bandwidthGBs = bandwidthGBs
+        self.warnings = warnings
+    }
 
     /// The cores that this process may use: the default number of threads.
     package static func usableCores() -> Int { UsableCores.current().count }
@@ -64,7 +88,8 @@ package struct ComputeDiagnosis: Sendable, Codable {
     /// second.
     private static func measureProducts(pool: ThreadPool) throws -> Double {
         let (m, n, k) = (128, 1024, 1024)
-        let memory = try MemoryReservation(bytes: (m * k + n * k + m * n) * MemoryLayout<Float>.stride, purpose: "sgemm probe")
+        let memory = try MemoryReservation(
+            bytes: (m * k + n * k + m * n) * MemoryLayout<Float>.stride, purpose: "sgemm probe")
         let input = memory.base.bindMemory(to: Float.self, capacity: m * k + n * k + m * n)
         let (weights, output) = (input + m * k, input + m * k + n * k)
         for index in 0..<m * k + n * k { input[index] = Float(index % 13) - 6 }
@@ -119,7 +144,7 @@ extension ComputeDiagnosis {
     ]
 
     /// - Parameter coreType: the value of `OPENBLAS_CORETYPE`
-    func findWarnings(coreType: String?) -> [String] {
+    package func findWarnings(coreType: String?) -> [String] {
         var warnings: [String] = []
         if blas.vendor == "netlib" {
             warnings.append(

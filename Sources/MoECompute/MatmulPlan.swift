@@ -34,7 +34,7 @@ package struct MatmulPlan: Sendable, Equatable {
 
     /// The path of the head. Native in `auto` whatever the number of rows, so that a token's logits do not depend on how many
     /// of its neighbours' logits were asked for.
-    package func head(rows: Int) -> Path { mode == .auto ? .native : path(true) }
+    package var headPath: Path { mode == .auto ? .native : path(true) }
 
     private func path(_ many: Bool) -> Path {
         switch mode {

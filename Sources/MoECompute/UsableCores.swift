@@ -32,7 +32,7 @@ package struct UsableCores: Sendable, Equatable, Codable {
     }
 
     /// The cores of the line `Cpus_allowed_list: 0-3,8` of `/proc/self/status`: 5. (sched_getaffinity is not in Swift's Glibc.)
-    static func affinity(status: String) -> Int? {
+    package static func affinity(status: String) -> Int? {
         let name = "Cpus_allowed_list:"
         guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix(name) }) else { return nil }
         var count = 0
@@ -49,7 +49,7 @@ package struct UsableCores: Sendable, Equatable, Codable {
     /// - Parameters:
     ///   - memberships: the text of `/proc/self/cgroup`: `0::/path` for version 2, `4:cpu,cpuacct:/path` for version 1
     ///   - root: where the control groups are mounted
-    static func quota(memberships: String, root: String) -> Double? {
+    package static func quota(memberships: String, root: String) -> Double? {
         var tightest: Double?
         func limit(_ cores: Double?) {
             if let cores, cores > 0 { tightest = min(tightest ?? cores, cores) }

@@ -78,22 +78,31 @@ final class Transformer: LanguageModel {
         try project(x, rows: batch.logitRows, step: step, into: logits)
     }
 
-    /// The head, for the rows that are asked for only. Always on the path of few rows: a row's logits are the same whether
-    /// its neighbours are wanted too, unless the whole slice is wanted and takes the path of many.
+    /// The head, for the rows that are asked for only. Native unless another path is forced, whatever the number of rows, so
+    /// that a row's logits are the same whether its neighbours are wanted too. On BLAS each slice is a product of its own,
+    /// because sgemm may order its sums by the number of rows.
     private func project(
         _ x: UnsafePointer<Float>, rows: [Int32], step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
     ) throws {
         if rows.isEmpty { return }
-        let d = configuration.hiddenSize
+        let (d, path) = (configuration.hiddenSize, step.context.plan.headPath)
         let normed = step.scratch.floats(step.rows * d)
         outputNorm(x, into: normed, rows: step.rows, step: step)
         try rows.withUnsafeBufferPointer { rows in
-            let task = step.scratch.values(MatmulTask.self, 1)
-            task.pointee = MatmulTask(
-                weights: head.weights, input: normed, inputRows: rows.baseAddress!, output: logits.baseAddress!,
-                m: rows.count, bias: head.bias?.pointer)
-            try step.context.matmul(
-                UnsafeBufferPointer(start: task, count: 1), path: step.context.plan.head(rows: rows.count))
+            let tasks = step.scratch.values(MatmulTask.self, rows.count)
+            var (count, start) = (0, 0)
+            while start < rows.count {
+                var end = rows.count
+                if path == .blas, let slice = step.batch.slices.first(where: { $0.start + $0.count > rows[start] }) {
+                    end = rows[start...].firstIndex { $0 >= slice.start + slice.count } ?? rows.count
+                }
+                tasks[count] = MatmulTask(
+                    weights: head.weights, input: normed, inputRows: rows.baseAddress! + start,
+                    output: logits.baseAddress! + start * head.weights.n, m: end - start, bias: head.bias?.pointer)
+                count += 1
+                start = end
+            }
+            try step.context.matmul(UnsafeBufferPointer(start: tasks, count: count), path: path)
         }
     }
 }

@@ -111,7 +111,9 @@ enum CanonicalComposition {
 
     // MARK: Tables
 
-    private static let hangul: (syllables: UInt32, leads: UInt32, vowels: UInt32, tails: UInt32) = (0xAC00, 0x1100, 0x1161, 0x11A7)
+    private static let hangul: (syllables: UInt32, leads: UInt32, vowels: UInt32, tails: UInt32) = (
+        0xAC00, 0x1100, 0x1161, 0x11A7
+    )
 
     private static func decompose(_ codePoint: UInt32, into characters: inout [Character]) {
         if (hangul.syllables..<hangul.syllables + 11172).contains(codePoint) {

@@ -158,7 +158,9 @@ private struct JSONParser {
             if accept(UInt8(ascii: "}")) { return .object(members) }
             repeat {
                 skipSpaces()
-                guard position < text.count, text[position] == UInt8(ascii: "\"") else { throw problem("no key in an object") }
+                guard position < text.count, text[position] == UInt8(ascii: "\"") else {
+                    throw problem("no key in an object")
+                }
                 let key = try string()
                 guard accept(UInt8(ascii: ":")) else { throw problem("no ':' after a key") }
                 members.append((key, try value(depth: depth + 1)))

@@ -24,7 +24,9 @@ struct Normalizer: Sendable, Equatable {
             switch step {
             case .nfc:
                 // Below U+0300 (CC 80 in UTF-8) there is nothing to compose.
-                if text.contains(where: { $0 >= 0xCC }) { text = text.withUnsafeBufferPointer(CanonicalComposition.compose) }
+                if text.contains(where: { $0 >= 0xCC }) {
+                    text = text.withUnsafeBufferPointer(CanonicalComposition.compose)
+                }
             case .prepend(let prefix):
                 if !text.isEmpty { text = prefix + text }
             case .replace(let pattern, let replacement):

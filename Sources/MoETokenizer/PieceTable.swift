@@ -86,6 +86,26 @@ struct PieceTable: Sendable {
         key.withUnsafeBufferPointer { insert($0, value: value) }
     }
 
+    /// Whether no key has `▁` after another character, so that no merge can reach over the end of a word: then a text may be
+    /// cut before every run of `▁` without any change of its ids.
+    var keepsWordsApart: Bool {
+        for entry in 0..<count {
+            let key = keys[starts[entry]..<starts[entry + 1]]
+            var isAfterOther = false
+            var i = key.startIndex
+            while i < key.endIndex {
+                if key[i...].starts(with: Normalizer.spaceMark) {
+                    if isAfterOther { return false }
+                    i += 3
+                } else {
+                    isAfterOther = true
+                    i += 1
+                }
+            }
+        }
+        return find(Normalizer.spaceMark) != nil
+    }
+
     private func equals(_ entry: Int, _ key: UnsafeBufferPointer<UInt8>) -> Bool {
         let start = starts[entry]
         guard starts[entry + 1] - start == key.count else { return false }

@@ -21,13 +21,16 @@ extension Tokenizer {
                 splitter: reader.splitter,
                 normalizer: Normalizer(steps: [.replace(pattern: [UInt8(ascii: " ")], with: Normalizer.spaceMark)]),
                 spacePrefix: prefixesSpace ? .always(ifMissing: false) : .never, prefix: Normalizer.spaceMark,
-                model: .sentencePiece(reader.sentencePiece()), dropsFirstSpace: prefixesSpace)
+                model: .sentencePiece(reader.sentencePiece(), PreTokenizer(cuts: reader.sentencePieceCuts)),
+                dropsFirstSpace: prefixesSpace)
         default:
             throw reader.error("model is not supported", expected: "gpt2, llama", found: "'\(description.model)'")
         }
 
-        let prefix = (description.addBOS ?? addsBOS) ? try reader.required(reader.bos, "bos_token_id", for: "add_bos_token") : []
-        let suffix = (description.addEOS ?? false) ? try reader.required(reader.eos, "eos_token_id", for: "add_eos_token") : []
+        let prefix =
+            (description.addBOS ?? addsBOS) ? try reader.required(reader.bos, "bos_token_id", for: "add_bos_token") : []
+        let suffix =
+            (description.addEOS ?? false) ? try reader.required(reader.eos, "eos_token_id", for: "add_eos_token") : []
         self.init(
             vocabulary: reader.vocabulary, bos: reader.bos, eos: reader.eos, endOfGeneration: reader.endOfGeneration,
             prefix: prefix, suffix: suffix, parts: parts)
@@ -96,7 +99,8 @@ private struct DescriptionReader {
                     "duplicate token", "a different text for id \(i)",
                     "'\(String(decoding: text.prefix(64), as: UTF8.self))' as for id \(spelled.find(text) ?? -1)")
             }
-            var type = description.tokenTypes.isEmpty ? .normal : TokenType(rawValue: description.tokenTypes[i]) ?? .undefined
+            var type =
+                description.tokenTypes.isEmpty ? .normal : TokenType(rawValue: description.tokenTypes[i]) ?? .undefined
             if text.count <= EndOfGeneration.longestName {
                 let name = String(decoding: text, as: UTF8.self)
                 let isEnd = EndOfGeneration.names.contains(name)
@@ -117,7 +121,8 @@ private struct DescriptionReader {
                 special.append(.init(id: id, text: text))
             case .byte:
                 guard let byte = Self.byte(spelledAs: text) else {
-                    throw error("a byte token is not spelled as one", "<0x00> to <0xFF>", String(decoding: text, as: UTF8.self))
+                    throw error(
+                        "a byte token is not spelled as one", "<0x00> to <0xFF>", String(decoding: text, as: UTF8.self))
                 }
                 vocabulary.append(CollectionOfOne(byte), kind: .text)
             case .normal:
@@ -165,7 +170,8 @@ private struct DescriptionReader {
         let name = description.preTokenizer ?? "default"
         guard let named = NamedPreTokenizer.named(name) else {
             throw error(
-                "pre-tokenizer is not supported (tokenizer.ggml.pre)", expected: "one of \(NamedPreTokenizer.supportedNames)",
+                "pre-tokenizer is not supported (tokenizer.ggml.pre)",
+                expected: "one of \(NamedPreTokenizer.supportedNames)",
                 found: "'\(name)'")
         }
         guard !description.merges.isEmpty || spelled.count <= 256 else {
@@ -211,7 +217,9 @@ private struct DescriptionReader {
         if named.prefersWholeWords {
             var words = PieceTable(capacity: description.tokens.count)
             for (id, token) in description.tokens.enumerated() {
-                if let bytes = token.withUnsafeBufferPointer(ByteLevelAlphabet.decode) { words.insert(bytes, value: Int32(id)) }
+                if let bytes = token.withUnsafeBufferPointer(ByteLevelAlphabet.decode) {
+                    words.insert(bytes, value: Int32(id))
+                }
             }
             encoder.wholeWords = words
         }
@@ -220,6 +228,8 @@ private struct DescriptionReader {
 
     // MARK: SentencePiece
 
+    var sentencePieceCuts: [PreTokenizer.Cut] { spelled.keepsWordsApart ? [.beforeSpaceMarks] : [] }
+
     func sentencePiece() -> SentencePieceEncoder {
         let bytes = (0..<256).map { byte in
             let digits = String(byte, radix: 16, uppercase: true)
@@ -227,7 +237,9 @@ private struct DescriptionReader {
             return spelled.find(Array(name.utf8)) ?? spelled.find([UInt8(byte)]) ?? -1
         }
         let scores = description.scores
-        let priorities = description.tokens.indices.map { SentencePieceEncoder.priority(score: scores.isEmpty ? 0 : scores[$0]) }
+        let priorities = description.tokens.indices.map {
+            SentencePieceEncoder.priority(score: scores.isEmpty ? 0 : scores[$0])
+        }
         return SentencePieceEncoder(pieces: spelled, priorities: priorities, bytes: bytes, unknown: unknown)
     }
 }

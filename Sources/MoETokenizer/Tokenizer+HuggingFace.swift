@@ -17,9 +17,13 @@ extension Tokenizer {
     ) throws(TokenizerError) {
         let json = try TokenizerJSON(tokenizerJSON, source: source)
         var config: TokenizerJSON?
-        if let tokenizerConfig { config = try TokenizerJSON(tokenizerConfig, source: "tokenizer_config.json beside \(source)") }
+        if let tokenizerConfig {
+            config = try TokenizerJSON(tokenizerConfig, source: "tokenizer_config.json beside \(source)")
+        }
         var generation: TokenizerJSON?
-        if let generationConfig { generation = try TokenizerJSON(generationConfig, source: "generation_config.json beside \(source)") }
+        if let generationConfig {
+            generation = try TokenizerJSON(generationConfig, source: "generation_config.json beside \(source)")
+        }
 
         let normalizer = try json.normalizer()
         let preTokenization = try json.preTokenization()
@@ -27,12 +31,16 @@ extension Tokenizer {
         let model = try json.modelVocabulary()
         let added = try json.addedTokens(config: config)
         let encoder = try json.encoder(model, isByteLevel: preTokenization.isByteLevel)
-        let vocabulary = Vocabulary(model, added: added, decoding: decoding)
+        var cuts = preTokenization.cuts
+        if cuts.isEmpty, !preTokenization.isByteLevel, encoder.wholeWords == nil, model.pieces.keepsWordsApart {
+            cuts = [.beforeSpaceMarks]  // as good as the whole text at once, and faster
+        }
+        let vocabulary = Vocabulary(model, added: added, normalizer: normalizer, decoding: decoding)
 
         var parts = Parts(
             splitter: SpecialTokenSplitter(
                 added.filter { !$0.isNormalized }.map { $0.entry() }, precedence: .leftmostLongest),
-            normalizer: normalizer, model: .bytePairs(encoder, PreTokenizer(cuts: preTokenization.cuts)))
+            normalizer: normalizer, model: .bytePairs(encoder, PreTokenizer(cuts: cuts)))
         let inNormalized = added.filter(\.isNormalized)
         if !inNormalized.isEmpty {
             parts.normalizedSplitter = SpecialTokenSplitter(
@@ -46,7 +54,8 @@ extension Tokenizer {
         let ids = SpecialIDs(json: json, config: config, generation: generation, added: added, vocabulary: vocabulary)
         let (prefix, suffix) = try json.template()
         for id in prefix + suffix where vocabulary.kind(of: id) == nil {
-            throw json.error("template has an id that is no token", expected: "0 to \(vocabulary.count - 1)", found: "\(id)")
+            throw json.error(
+                "template has an id that is no token", expected: "0 to \(vocabulary.count - 1)", found: "\(id)")
         }
         self.init(
             vocabulary: vocabulary, bos: ids.bos ?? (prefix.count == 1 ? prefix[0] : nil), eos: ids.eos,
@@ -64,15 +73,20 @@ extension AddedToken {
 }
 
 extension Vocabulary {
-    fileprivate init(_ model: TokenizerJSON.ModelVocabulary, added: [AddedToken], decoding: TokenizerJSON.Decoding) {
+    fileprivate init(
+        _ model: TokenizerJSON.ModelVocabulary, added: [AddedToken], normalizer: Normalizer,
+        decoding: TokenizerJSON.Decoding
+    ) {
         let addedByID = Dictionary(added.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let count = max(model.texts.count, Int(added.map(\.id).max() ?? -1) + 1)
         let unmark = Normalizer(steps: [.replace(pattern: Normalizer.spaceMark, with: [UInt8(ascii: " ")])])
         self.init(capacity: count)
         for id in 0..<count {
             let token = addedByID[Int32(id)]
-            let text = token?.content ?? (id < model.texts.count ? model.texts[id] : [])
+            var text = token?.content ?? (id < model.texts.count ? model.texts[id] : [])
             if let token { name(Int32(id), token.content) }
+            // It was found in normalised text, so that is what it stands for.
+            if let token, token.isNormalized, !token.isSpecial { text = normalizer.apply(to: text) }
             if token?.isSpecial ?? false {
                 append(text, kind: .special)
             } else if text.isEmpty {
@@ -99,7 +113,9 @@ extension TokenizerJSON {
     /// One id or a list of them.
     fileprivate func ids(_ name: StaticString) -> [Int32] {
         let value = member(name)
-        return (document.array(value) ?? value.map { [$0] } ?? []).compactMap { document.int($0).flatMap(Int32.init(exactly:)) }
+        return (document.array(value) ?? value.map { [$0] } ?? []).compactMap {
+            document.int($0).flatMap(Int32.init(exactly:))
+        }
     }
 }
 

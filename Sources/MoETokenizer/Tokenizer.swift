@@ -29,7 +29,7 @@ public final class Tokenizer: Sendable {
     struct Parts: Sendable {
         enum Model: Sendable {
             case bytePairs(BytePairEncoder, PreTokenizer)
-            case sentencePiece(SentencePieceEncoder)
+            case sentencePiece(SentencePieceEncoder, PreTokenizer)
         }
         /// Where a space (or `▁`) is put before a stretch of text.
         enum SpacePrefix: Sendable {
@@ -81,8 +81,7 @@ public final class Tokenizer: Sendable {
         var text = text
         text.withUTF8 { bytes in
             ids.reserveCapacity(bytes.count / 3 + 8)
-            var scratch = BytePairEncoder.Scratch()
-            var ends: [Int] = []
+            var scratch = Scratch()
             for segment in parts.splitter.split(bytes, parseSpecial: parseSpecial) {
                 if let token = segment.token {
                     ids.append(token)
@@ -90,7 +89,7 @@ public final class Tokenizer: Sendable {
                 }
                 let stretch = UnsafeBufferPointer(rebasing: bytes[segment.range])
                 if parts.normalizer.isIdentity, parts.normalizedSplitter == nil {
-                    encode(stretch, isFirst: segment.range.lowerBound == 0, &scratch, &ends, into: &ids)
+                    encode(stretch, isFirst: segment.range.lowerBound == 0, &scratch, into: &ids)
                     continue
                 }
                 let normalized = parts.normalizer.apply(to: Array(stretch))
@@ -104,7 +103,7 @@ public final class Tokenizer: Sendable {
                         } else {
                             encode(
                                 UnsafeBufferPointer(rebasing: normalized[part.range]),
-                                isFirst: segment.range.lowerBound == 0 && part.range.lowerBound == 0, &scratch, &ends, into: &ids)
+                                isFirst: segment.range.lowerBound == 0 && part.range.lowerBound == 0, &scratch, into: &ids)
                         }
                     }
                 }
@@ -116,24 +115,22 @@ public final class Tokenizer: Sendable {
 
     /// A stretch of text without special tokens.
     private func encode(
-        _ text: UnsafeBufferPointer<UInt8>, isFirst: Bool, _ scratch: inout BytePairEncoder.Scratch, _ ends: inout [Int],
-        into ids: inout [Int32]
+        _ text: UnsafeBufferPointer<UInt8>, isFirst: Bool, _ scratch: inout Scratch, into ids: inout [Int32]
     ) {
         guard !text.isEmpty else { return }
         if parts.marksSpaces, text.contains(UInt8(ascii: " ")) {
             Self.marking.apply(to: Array(text)).withUnsafeBufferPointer {
-                encodeStretch($0, isFirst: isFirst, &scratch, &ends, into: &ids)
+                encodeStretch($0, isFirst: isFirst, &scratch, into: &ids)
             }
         } else {
-            encodeStretch(text, isFirst: isFirst, &scratch, &ends, into: &ids)
+            encodeStretch(text, isFirst: isFirst, &scratch, into: &ids)
         }
     }
 
     private static let marking = Normalizer(steps: [.replace(pattern: [UInt8(ascii: " ")], with: Normalizer.spaceMark)])
 
     private func encodeStretch(
-        _ text: UnsafeBufferPointer<UInt8>, isFirst: Bool, _ scratch: inout BytePairEncoder.Scratch, _ ends: inout [Int],
-        into ids: inout [Int32]
+        _ text: UnsafeBufferPointer<UInt8>, isFirst: Bool, _ scratch: inout Scratch, into ids: inout [Int32]
     ) {
         let isPrefixed =
             switch parts.spacePrefix {
@@ -142,26 +139,49 @@ public final class Tokenizer: Sendable {
             case .first: isFirst && !text.starts(with: parts.prefix)
             }
         if isPrefixed {
-            (parts.prefix + text).withUnsafeBufferPointer { encodeWords($0, &scratch, &ends, into: &ids) }
+            (parts.prefix + text).withUnsafeBufferPointer { encodeWords($0, &scratch, into: &ids) }
         } else {
-            encodeWords(text, &scratch, &ends, into: &ids)
+            encodeWords(text, &scratch, into: &ids)
         }
     }
 
-    private func encodeWords(
-        _ text: UnsafeBufferPointer<UInt8>, _ scratch: inout BytePairEncoder.Scratch, _ ends: inout [Int],
-        into ids: inout [Int32]
-    ) {
+    /// Room that is used again from word to word.
+    private struct Scratch {
+        var ends: [Int] = []
+        var cache = WordCache()
+        var merger = PairMerger()
+    }
+
+    private func encodeWords(_ text: UnsafeBufferPointer<UInt8>, _ scratch: inout Scratch, into ids: inout [Int32]) {
         switch parts.model {
         case .bytePairs(let encoder, let preTokenizer):
-            preTokenizer.words(of: text, into: &ends)
-            var start = 0
-            for end in ends {
-                encoder.encode(UnsafeBufferPointer(rebasing: text[start..<end]), scratch: &scratch, into: &ids)
-                start = end
+            forEachWord(of: text, preTokenizer, &scratch, into: &ids) { encoder.encode($0, merger: &$1, into: &$2) }
+        case .sentencePiece(let encoder, let preTokenizer):
+            forEachWord(of: text, preTokenizer, &scratch, into: &ids) { encoder.encode($0, merger: &$1, into: &$2) }
+        }
+    }
+
+    /// Cuts `text` into words and appends the ids of each: those met before, or those that `encode` appends.
+    @inline(__always)
+    private func forEachWord(
+        of text: UnsafeBufferPointer<UInt8>, _ preTokenizer: PreTokenizer, _ scratch: inout Scratch,
+        into ids: inout [Int32],
+        _ encode: (UnsafeBufferPointer<UInt8>, inout PairMerger, inout [Int32]) -> Void
+    ) {
+        preTokenizer.words(of: text, into: &scratch.ends)
+        var start = 0
+        for end in scratch.ends {
+            let word = UnsafeBufferPointer(rebasing: text[start..<end])
+            start = end
+            guard word.count <= WordCache.longestWord else {
+                encode(word, &scratch.merger, &ids)
+                continue
             }
-        case .sentencePiece(let encoder):
-            encoder.encode(text, merger: &scratch.merger, into: &ids)
+            let hash = PieceTable.hash(word)
+            if scratch.cache.append(word, hash: hash, to: &ids) { continue }
+            let first = ids.count
+            encode(word, &scratch.merger, &ids)
+            scratch.cache.insert(word, hash: hash, ids: ids[first...])
         }
     }
 

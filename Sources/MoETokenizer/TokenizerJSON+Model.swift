@@ -17,7 +17,9 @@ extension TokenizerJSON {
 
     private func id(_ value: Value?, of what: @autoclosure () -> String) throws(TokenizerError) -> Int32 {
         guard let id = document.int(value), id >= 0, id < Self.idLimit else {
-            throw error("\(what()) has no valid id", expected: "0 to \(Self.idLimit - 1)", found: document.int(value).map(String.init))
+            throw error(
+                "\(what()) has no valid id", expected: "0 to \(Self.idLimit - 1)",
+                found: document.int(value).map(String.init))
         }
         return Int32(id)
     }
@@ -51,7 +53,8 @@ extension TokenizerJSON {
         let isSpecial = flag("special") ?? false
         return AddedToken(
             id: id, content: content, isSpecial: isSpecial, isNormalized: flag("normalized") ?? !isSpecial,
-            stripsLeft: flag("lstrip") ?? false, stripsRight: flag("rstrip") ?? false, isWholeWord: flag("single_word") ?? false)
+            stripsLeft: flag("lstrip") ?? false, stripsRight: flag("rstrip") ?? false,
+            isWholeWord: flag("single_word") ?? false)
     }
 
     // MARK: Model

@@ -88,7 +88,9 @@ struct TokenizerJSON {
                 result.isByteLevel = true
                 if document.bool(document.member("use_regex", of: component)) ?? true { result.cuts.append(.gpt2) }
                 if document.bool(document.member("add_prefix_space", of: component)) ?? true {
-                    guard i == 0 else { throw error("ByteLevel with add_prefix_space after other pre-tokenizers is not supported") }
+                    guard i == 0 else {
+                        throw error("ByteLevel with add_prefix_space after other pre-tokenizers is not supported")
+                    }
                     result.spacePrefix = .always(ifMissing: true)
                 }
             case "Metaspace":
@@ -96,7 +98,8 @@ struct TokenizerJSON {
                 try metaspace(component, into: &result)
             case let other:
                 throw error(
-                    "pre-tokenizer is not supported", expected: "ByteLevel, Digits, Metaspace, Split, Sequence", found: "'\(other)'")
+                    "pre-tokenizer is not supported", expected: "ByteLevel, Digits, Metaspace, Split, Sequence",
+                    found: "'\(other)'")
             }
         }
         return result
@@ -105,7 +108,9 @@ struct TokenizerJSON {
     private func metaspace(_ component: Value, into result: inout PreTokenization) throws(TokenizerError) {
         let replacement = document.bytes(document.member("replacement", of: component)) ?? Normalizer.spaceMark
         guard replacement == Normalizer.spaceMark else {
-            throw error("Metaspace's replacement is not supported", expected: "'▁'", found: String(decoding: replacement, as: UTF8.self))
+            throw error(
+                "Metaspace's replacement is not supported", expected: "'▁'",
+                found: String(decoding: replacement, as: UTF8.self))
         }
         result.marksSpaces = true
         result.prefix = replacement
@@ -194,7 +199,8 @@ struct TokenizerJSON {
                 result.unmarksSpaces = true
                 let scheme = document.string(document.member("prepend_scheme", of: component))
                 result.dropsFirstSpace =
-                    scheme.map { $0 != "never" } ?? document.bool(document.member("add_prefix_space", of: component)) ?? true
+                    scheme.map { $0 != "never" } ?? document.bool(document.member("add_prefix_space", of: component))
+                    ?? true
             case "Replace":
                 let pattern = document.bytes(document.member("String", of: document.member("pattern", of: component)))
                 let content = document.bytes(document.member("content", of: component))
@@ -212,7 +218,8 @@ struct TokenizerJSON {
                 result.dropsFirstSpace = start == 1
             case let other:
                 throw error(
-                    "decoder is not supported", expected: "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Strip, Sequence",
+                    "decoder is not supported",
+                    expected: "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Strip, Sequence",
                     found: "'\(other)'")
             }
         }
@@ -239,7 +246,9 @@ struct TokenizerJSON {
                         let tokens = document.object(document.member("special_tokens", of: component)) ?? []
                         let entry = tokens.last { document.bytes($0.key) == name }?.value
                         guard let ids = document.array(document.member("ids", of: entry)) else {
-                            throw error("template names a token that it does not define", found: String(decoding: name, as: UTF8.self))
+                            throw error(
+                                "template names a token that it does not define",
+                                found: String(decoding: name, as: UTF8.self))
                         }
                         for id in ids {
                             guard let id = document.int(id), id >= 0, id < Int(Int32.max) else {
@@ -252,7 +261,9 @@ struct TokenizerJSON {
                     }
                 }
             case let other:
-                throw error("post-processor is not supported", expected: "ByteLevel, TemplateProcessing, Sequence", found: "'\(other)'")
+                throw error(
+                    "post-processor is not supported", expected: "ByteLevel, TemplateProcessing, Sequence",
+                    found: "'\(other)'")
             }
         }
         return (prefix, suffix)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import MoECompute
 import MoETensors
 import Testing
-
-@testable import MoECompute
 
 /// Attention over a paged cache against plain loops in double precision, and bit by bit between ways of cutting the work.
 /// Positions that no row may see hold NaN, so reading one of them shows.
@@ -67,7 +66,8 @@ import Testing
 
         func task(rows: Range<Int>, into output: UnsafeMutablePointer<Float>) -> AttentionTask {
             AttentionTask(
-                q: q + rows.lowerBound * width, output: output + rows.lowerBound * width, blockTable: table, rows: rows.count,
+                q: q + rows.lowerBound * width, output: output + rows.lowerBound * width, blockTable: table,
+                rows: rows.count,
                 firstPosition: shape.past + rows.lowerBound)
         }
 

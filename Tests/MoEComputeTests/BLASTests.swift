@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoECompute
 import MoETensors
 import Testing
-
-@testable import MoECompute
 
 @Suite struct BLASTests {
     @Test func theLinkedLibraryIsKnown() {
@@ -78,7 +77,7 @@ import Testing
                 (0..<task.m).flatMap { row in (0..<task.weights.n).map { task.output[row * task.outputStride + $0] } }
             }
             for task in tasks {
-                for row in 0..<task.m { #expect(task.output[row * task.outputStride + task.weights.n].isNaN || row + 1 < task.m) }
+                for row in 0..<task.m { #expect(task.output[row * task.outputStride + task.weights.n].isNaN) }
             }
             return (values, statistics)
         }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MoECompute
 import Testing
-
-@testable import MoECompute
 
 @Suite struct ComputeDiagnosisTests {
     @Test func measuresThisMachine() throws {

@@ -95,8 +95,8 @@ import Testing
                 }
                 let outputPointers = outputs.map { UnsafeMutablePointer<Float>.allocate(capacity: $0.count) }
                 defer {
-                    rowPointers.forEach { $0.deallocate() }
-                    outputPointers.forEach { $0.deallocate() }
+                    for pointer in rowPointers { pointer.deallocate() }
+                    for pointer in outputPointers { pointer.deallocate() }
                 }
                 let tasks = experts.indices.map { index in
                     let matrix = experts[index].matrix

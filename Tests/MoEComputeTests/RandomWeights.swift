@@ -57,12 +57,15 @@ final class RandomWeights {
         for block in stride(from: 0, to: bytes.count, by: type.blockBytes) {
             for offset in type.halfOffsets {
                 // Magnitudes of 2^-7 to 2^-5 and either sign.
-                let half = UInt16.random(in: 0x2000..<0x2800, using: &generator) | (Bool.random(using: &generator) ? 0x8000 : 0)
-                bytes.storeBytes(of: half.littleEndian, toByteOffset: block + offset, as: UInt16.self)
+                let magnitude = UInt16.random(in: 0x2000..<0x2800, using: &generator)
+                let half = magnitude | (Bool.random(using: &generator) ? 0x8000 : 0)
+                bytes.storeBytes(of: half, toByteOffset: block + offset, as: UInt16.self)
             }
             switch type {
             case .mxfp4: bytes[block] = UInt8.random(in: 118...124, using: &generator)
-            case .f32: bytes.storeBytes(of: Float.random(in: -1...1, using: &generator), toByteOffset: block, as: Float.self)
+            case .f32:
+                let value = Float.random(in: -1...1, using: &generator)
+                bytes.storeBytes(of: value, toByteOffset: block, as: Float.self)
             case .bf16:
                 let bits = Float.random(in: -1...1, using: &generator).bitPattern >> 16
                 bytes.storeBytes(of: UInt16(bits), toByteOffset: block, as: UInt16.self)

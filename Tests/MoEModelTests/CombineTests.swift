@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
-@testable import MoEModel
+import MoEModel
 import Testing
 
 /// Prevents a silent failure: with two sequences in a batch, the second one's tokens weighted or gathered by the first one's

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
-@testable import MoEModel
+import MoEModel
 import Testing
 
 @Suite struct DispatchPlanTests {

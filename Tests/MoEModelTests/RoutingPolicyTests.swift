@@ -67,7 +67,7 @@ private func logits(_ probabilities: [Float]) -> [Float] { probabilities.map { l
 
     @Test func ratioKeepsWhatIsCloseToTheBest() throws {
         let some = logits([0.4, 0.3, 0.2, 0.1])
-        #expect(count(try RoutingSpecification.parse("ratio:t=0.5"), logits: some, k: 4) == 3)
+        #expect(count(try RoutingSpecification.parse("ratio:t=0.45"), logits: some, k: 4) == 3)
         #expect(count(try RoutingSpecification.parse("ratio:min=2,t=1"), logits: some, k: 4) == 2)
         #expect(count(try RoutingSpecification.parse("ratio:t=0"), logits: some, k: 2) == 2)
     }

@@ -113,7 +113,8 @@ FIXTURES = [
         "qwen3-yarn-bias-window", "qwen3", 113,
         {"head_dim": 16, "attention_bias": True, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 8,
          "max_window_layers": 2,
-         **rope("yarn", theta=1e6, factor=8.0, original_max_position_embeddings=32, attention_factor=1.3, beta_fast=24.0,
+         "max_position_embeddings": 4096,
+         **rope("yarn", factor=4.0, original_max_position_embeddings=1024, attention_factor=1.3, beta_fast=8.0,
                 beta_slow=2.0)}, types=("f32", "bf16")),
     Fixture(
         "qwen3-yarn-untruncated", "qwen3", 114,
@@ -159,10 +160,14 @@ def random_fixture(source: random.Random, index: int) -> Fixture:
         rope(theta=source.choice([500.0, 10000.0, 1e6])),
         rope("linear", factor=source.uniform(1.5, 8)),
         rope("yarn", theta=source.choice([10000.0, 1e6]), factor=source.uniform(1.5, 8),
-             original_max_position_embeddings=source.choice([16, 32, 64])),
+             original_max_position_embeddings=source.choice([32, 512, 4096]),
+             **({"beta_fast": 8.0, "beta_slow": 2.0} if source.random() < 0.3 else {})),
         rope("llama3", theta=source.choice([10000.0, 5e5]), factor=source.uniform(2, 16), low_freq_factor=1.0,
              high_freq_factor=source.choice([2.0, 4.0]), original_max_position_embeddings=source.choice([32, 128])),
     ])
+    if kind == "mixtral" and settings["rope_parameters"]["rope_type"] == "yarn":
+        # transformers 5.24 takes no head_dim of None here, which is MixtralConfig's default.
+        settings.setdefault("head_dim", hidden // heads)
     window = source.randint(3, 20)
     if kind in ("mistral", "mixtral"):
         settings["sliding_window"] = source.choice([None, window])

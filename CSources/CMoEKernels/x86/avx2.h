@@ -99,6 +99,34 @@ MOE_INLINE __m256 add_mins(__m256 lanes, __m256 min, const moe_act_chunk *x) {
     return _mm256_fmadd_ps(min, _mm256_load_ps(x->dsum), lanes);
 }
 
+/// integers - 2^log2_offset * (sum of the activations); bias32 is -128 times that sum.
+MOE_INLINE __m256i without_offset(__m256i integers, const moe_act_chunk *x, int log2_offset) {
+    const __m256i bias = _mm256_load_si256((const __m256i *)x->bias32);
+    return _mm256_add_epi32(integers, _mm256_srai_epi32(bias, 7 - log2_offset));
+}
+
+/// Scales and mins of a block of Q4_K or Q5_K, as bytes: scales in the low 8, mins in the high 8.
+MOE_INLINE __m128i scales_and_mins(const uint8_t *p) {
+    uint32_t a = (uint32_t)load_i32(p), b = (uint32_t)load_i32(p + 4), c = (uint32_t)load_i32(p + 8);
+    const uint32_t six = 0x3f3f3f3f, four = 0x0f0f0f0f, two = 0x30303030;
+    return _mm_setr_epi32((int)(a & six), (int)((c & four) | (a >> 2 & two)), (int)(b & six),
+                          (int)((c >> 4 & four) | (b >> 2 & two)));
+}
+
+MOE_INLINE __m256 add_block_k(__m256 lanes, const uint8_t *w, const uint8_t *packed, const moe_act_chunk *x, __m256i sums) {
+    const __m128i scales = scales_and_mins(packed);
+    const __m256 d = _mm256_set1_ps(moe_load_half(w)), dmin = _mm256_set1_ps(-moe_load_half(w + 2));
+    const __m256 scale = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(scales)));
+    const __m256 min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(scales, 8))));
+    return add_mins(add_products(lanes, scale, x, sums), min, x);
+}
+
+/// Fetches the part'th of `parts` equal parts of memory into cache.
+MOE_INLINE void prefetch_part(const uint8_t *p, size_t bytes, size_t part, size_t parts) {
+    const size_t end = bytes * (part + 1) / parts;
+    for (size_t at = bytes * part / parts; at < end; at += 64) _mm_prefetch((const char *)p + at, _MM_HINT_T1);
+}
+
 /// Runs `step` over the chunks of a row; the last, incomplete one (of types with blocks of 32) is completed with zeros.
 MOE_INLINE float over_chunks(__m256 (*step)(__m256, const uint8_t *, const moe_act_chunk *), const moe_type_traits traits,
                              const uint8_t *row, const moe_act_chunk *x, int64_t k) {

@@ -40,7 +40,8 @@ MOE_INLINE __m256i small_blocks(const uint8_t *qs, const uint8_t *qh, size_t byt
     for (size_t i = 0; i < 4; i++) {
         __m256i fifth_low = _mm256_setzero_si256(), fifth_high = fifth_low;
         if (qh) {
-            const __m128i a = _mm_set1_epi32(load_i32(qh + 2 * i * bytes)), b = _mm_set1_epi32(load_i32(qh + (2 * i + 1) * bytes));
+            const uint8_t *bits_of_pair = qh + 2 * i * bytes;
+            const __m128i a = _mm_set1_epi32(load_i32(bits_of_pair)), b = _mm_set1_epi32(load_i32(bits_of_pair + bytes));
             const __m256i bits = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
             fifth_low = fifth_bits(bits, _mm256_setr_epi64x(0, 0x0101010101010101, 0, 0x0101010101010101));
             fifth_high = fifth_bits(
@@ -50,12 +51,6 @@ MOE_INLINE __m256i small_blocks(const uint8_t *qs, const uint8_t *qh, size_t byt
         sums[i] = _mm256_madd_epi16(nibble_products(p, p + bytes, fifth_low, fifth_high, x->q + 64 * i), ones16());
     }
     return sum_halves(sums);
-}
-
-/// integers - offset * (sum of the activations)
-MOE_INLINE __m256i without_offset(__m256i integers, const moe_act_chunk *x, int log2_offset) {
-    const __m256i bias = _mm256_load_si256((const __m256i *)x->bias32);  // -128 * sum
-    return _mm256_add_epi32(integers, _mm256_srai_epi32(bias, 7 - log2_offset));
 }
 
 MOE_INLINE __m256 step_q4_0(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
@@ -164,22 +159,6 @@ MOE_INLINE __m256i sums_k(const uint8_t *qs, const uint8_t *qh, const moe_act_ch
         sums[i] = _mm256_madd_epi16(_mm256_hadd_epi16(even, odd), ones16());
     }
     return sum_interleaved(sums);
-}
-
-/// Scales and mins of a block of Q4_K or Q5_K, as bytes: scales in the low 8, mins in the high 8.
-MOE_INLINE __m128i scales_and_mins(const uint8_t *p) {
-    uint32_t a = (uint32_t)load_i32(p), b = (uint32_t)load_i32(p + 4), c = (uint32_t)load_i32(p + 8);
-    const uint32_t six = 0x3f3f3f3f, four = 0x0f0f0f0f, two = 0x30303030;
-    return _mm_setr_epi32((int)(a & six), (int)((c & four) | (a >> 2 & two)), (int)(b & six),
-                          (int)((c >> 4 & four) | (b >> 2 & two)));
-}
-
-MOE_INLINE __m256 add_block_k(__m256 lanes, const uint8_t *w, const uint8_t *packed, const moe_act_chunk *x, __m256i sums) {
-    const __m128i scales = scales_and_mins(packed);
-    const __m256 d = _mm256_set1_ps(moe_load_half(w)), dmin = _mm256_set1_ps(-moe_load_half(w + 2));
-    const __m256 scale = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(scales)));
-    const __m256 min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(scales, 8))));
-    return add_mins(add_products(lanes, scale, x, sums), min, x);
 }
 
 MOE_INLINE __m256 step_q4_k(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {

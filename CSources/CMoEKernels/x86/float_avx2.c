@@ -52,7 +52,10 @@ MOE_INLINE void block(load16_fn load, size_t element, const uint8_t *rows, size_
         for (int i = 0; i < m; i++) acc[j][i] = (lanes16){_mm256_setzero_ps(), _mm256_setzero_ps()};
     }
     int64_t e = 0;
-    for (; e + 16 <= k; e += 16) step(load, w, x, (size_t)e * element, e, n, m, acc);
+    for (; e + 16 <= k; e += 16) {
+        if (n == 1) _mm_prefetch((const char *)w[0] + (size_t)e * element + 4096, _MM_HINT_T0);
+        step(load, w, x, (size_t)e * element, e, n, m, acc);
+    }
     if (e < k) {
         uint8_t w_rest[2][64] = {{0}};
         float x_rest[3][16] = {{0}};
@@ -77,11 +80,13 @@ MOE_INLINE void block(load16_fn load, size_t element, const uint8_t *rows, size_
 
 MOE_INLINE void tile(load16_fn load, size_t element, const uint8_t *rows, size_t row_bytes, int32_t n,
                      const float *const *x, int32_t m, int64_t k, float *out) {
+    // One activation row is a matter of reading memory in order; two weight rows pay when each is used more often.
+    const int32_t columns = m > 1 ? 2 : 1;
     for (int32_t i = 0; i < m; i += 3) {
-        for (int32_t j = 0; j < n; j += 2) {
+        for (int32_t j = 0; j < n; j += columns) {
             const uint8_t *w = rows + (size_t)j * row_bytes;
             float *o = out + i * MOE_TILE_COLUMNS + j;
-            const bool two = n - j >= 2;
+            const bool two = columns == 2 && n - j >= 2;
             if (m - i >= 3) {
                 if (two) block(load, element, w, row_bytes, 2, x + i, 3, k, o);
                 else block(load, element, w, row_bytes, 1, x + i, 3, k, o);

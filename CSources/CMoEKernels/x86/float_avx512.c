@@ -46,7 +46,10 @@ MOE_INLINE void block(load16_fn load, size_t element, const uint8_t *rows, size_
         for (int i = 0; i < m; i++) acc[j][i] = _mm512_setzero_ps();
     }
     int64_t e = 0;
-    for (; e + 16 <= k; e += 16) step(load, element, w, x, e, 0xffff, n, m, acc);
+    for (; e + 16 <= k; e += 16) {
+        if (n == 1) _mm_prefetch((const char *)w[0] + (size_t)e * element + 4096, _MM_HINT_T0);
+        step(load, element, w, x, e, 0xffff, n, m, acc);
+    }
     if (e < k) step(load, element, w, x, e, (__mmask16)((1u << (k - e)) - 1), n, m, acc);
     for (int j = 0; j < n; j++) {
         for (int i = 0; i < m; i++) {
@@ -59,7 +62,10 @@ MOE_INLINE void block(load16_fn load, size_t element, const uint8_t *rows, size_
 MOE_INLINE void columns(load16_fn load, size_t element, const uint8_t *rows, size_t row_bytes, int32_t n,
                         const float *const *x, int m, int64_t k, float *out) {
     int32_t j = 0;
-    for (; j + 4 <= n; j += 4) block(load, element, rows + (size_t)j * row_bytes, row_bytes, 4, x, m, k, out + j);
+    // One row is a matter of reading memory in order; four at a time pay when each is used more often.
+    if (m > 1) {
+        for (; j + 4 <= n; j += 4) block(load, element, rows + (size_t)j * row_bytes, row_bytes, 4, x, m, k, out + j);
+    }
     for (; j < n; j++) block(load, element, rows + (size_t)j * row_bytes, row_bytes, 1, x, m, k, out + j);
 }
 

@@ -47,8 +47,33 @@ MOE_INLINE void store_pairs(float *out, __m256i pairs) {
     _mm256_store_ps(out + COLUMNS, _mm256_cvtepi32_ps(_mm256_srai_epi32(pairs, 16)));
 }
 
+/// One chunk of every row -> its eight blocks of the panel, `chunks` blocks apart.
+MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, uint8_t *panel, size_t block_bytes,
+                           size_t chunks) {
+    const size_t stride = sizeof(moe_chunk);
+    __m256i scale[8], min[8], v[8];
+    transpose(unpacked->scale, stride, scale);
+    transpose(unpacked->min, stride, min);
+    for (size_t j = 0; j < 8; j++) {
+        uint8_t *block = panel + j * chunks * block_bytes;
+        transpose(unpacked->q + 32 * j, stride, v);
+        for (int g = 0; g < 8; g++) _mm256_store_si256((__m256i *)block + g, v[g]);
+        _mm256_store_si256((__m256i *)(block + 256), scale[j]);
+        _mm256_store_si256((__m256i *)(block + 288), min[j]);
+    }
+    if (!block16) return;
+    __m256i sub_scale[8], sub_min[8];
+    transpose(unpacked->sub_scale, stride, sub_scale);
+    transpose(unpacked->sub_min, stride, sub_min);
+    for (size_t j = 0; j < 8; j++) {
+        float *floats = (float *)(panel + j * chunks * block_bytes + 320);
+        store_pairs(floats, sub_scale[j]);
+        store_pairs(floats + 2 * COLUMNS, sub_min[j]);
+    }
+}
+
 static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                 uint8_t *panel) {
+                 size_t ahead_bytes, uint8_t *panel) {
     const moe_type_traits *traits = moe_traits(type);
     const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
@@ -57,28 +82,11 @@ static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t
     memset(unpacked, 0, sizeof unpacked);
     for (size_t c = 0; c < chunks; c++) {
         const int64_t left = k / 32 - (int64_t)c * 8;
-        for (int32_t r = 0; r < n; r++) {
-            unpack(rows + (size_t)r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
+        prefetch_part(rows + (size_t)n * row_bytes, ahead_bytes, c, chunks);
+        for (size_t r = 0; r < (size_t)n; r++) {
+            unpack(rows + r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
         }
-        __m256i scale[8], min[8], v[8];
-        transpose(unpacked[0].scale, sizeof(moe_chunk), scale);
-        transpose(unpacked[0].min, sizeof(moe_chunk), min);
-        for (size_t j = 0; j < 8; j++) {
-            uint8_t *block = panel + (j * chunks + c) * block_bytes;
-            transpose(unpacked[0].q + 32 * j, sizeof(moe_chunk), v);
-            for (int g = 0; g < 8; g++) _mm256_store_si256((__m256i *)block + g, v[g]);
-            _mm256_store_si256((__m256i *)(block + 256), scale[j]);
-            _mm256_store_si256((__m256i *)(block + 288), min[j]);
-        }
-        if (traits->kind != MOE_CLASS_BLOCK16) continue;
-        __m256i sub_scale[8], sub_min[8];
-        transpose(unpacked[0].sub_scale, sizeof(moe_chunk), sub_scale);
-        transpose(unpacked[0].sub_min, sizeof(moe_chunk), sub_min);
-        for (size_t j = 0; j < 8; j++) {
-            float *floats = (float *)(panel + (j * chunks + c) * block_bytes + 320);
-            store_pairs(floats, sub_scale[j]);
-            store_pairs(floats + 2 * COLUMNS, sub_min[j]);
-        }
+        interleave(traits->kind == MOE_CLASS_BLOCK16, unpacked, panel + c * block_bytes, block_bytes, chunks);
     }
 }
 
@@ -145,7 +153,8 @@ MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x,
         lanes[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, d), integer, lanes[i]);
         if (!traits.has_min) continue;
         const __m256 sum0 = _mm256_set1_ps((float)x[i]->sum16[2 * j]), sum1 = _mm256_set1_ps((float)x[i]->sum16[2 * j + 1]);
-        const __m256 mins = _mm256_fmadd_ps(_mm256_load_ps(floats + 40), sum1, _mm256_mul_ps(_mm256_load_ps(floats + 32), sum0));
+        const __m256 min0 = _mm256_load_ps(floats + 32), min1 = _mm256_load_ps(floats + 40);
+        const __m256 mins = _mm256_fmadd_ps(min1, sum1, _mm256_mul_ps(min0, sum0));
         lanes[i] = _mm256_fmadd_ps(_mm256_mul_ps(min, d), mins, lanes[i]);
     }
 }

@@ -19,7 +19,7 @@
 
 #include "avx2.h"
 
-enum { COLUMNS = 16, ROWS = 8 };
+enum { COLUMNS = 16, ROWS = 7 };  // an eighth row would cost more pointers than there are registers
 
 /// Sixteen rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose(const void *rows, size_t stride, __m512i out[8]) {
@@ -52,8 +52,33 @@ MOE_INLINE void store_pairs(float *out, __m512i pairs) {
     _mm512_store_ps(out + COLUMNS, _mm512_cvtepi32_ps(_mm512_srai_epi32(pairs, 16)));
 }
 
+/// One chunk of every row -> its eight blocks of the panel, `chunks` blocks apart.
+MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, __m512i shift, uint8_t *panel, size_t block_bytes,
+                           size_t chunks) {
+    const size_t stride = sizeof(moe_chunk);
+    __m512i scale[8], min[8], v[8];
+    transpose(unpacked->scale, stride, scale);
+    transpose(unpacked->min, stride, min);
+    for (size_t j = 0; j < 8; j++) {
+        uint8_t *block = panel + j * chunks * block_bytes;
+        transpose(unpacked->q + 32 * j, stride, v);
+        for (int g = 0; g < 8; g++) _mm512_store_si512((__m512i *)block + g, _mm512_add_epi8(v[g], shift));
+        _mm512_store_si512(block + 512, scale[j]);
+        _mm512_store_si512(block + 576, min[j]);
+    }
+    if (!block16) return;
+    __m512i sub_scale[8], sub_min[8];
+    transpose(unpacked->sub_scale, stride, sub_scale);
+    transpose(unpacked->sub_min, stride, sub_min);
+    for (size_t j = 0; j < 8; j++) {
+        float *floats = (float *)(panel + j * chunks * block_bytes + 640);
+        store_pairs(floats, sub_scale[j]);
+        store_pairs(floats + 2 * COLUMNS, sub_min[j]);
+    }
+}
+
 static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                 uint8_t *panel) {
+                 size_t ahead_bytes, uint8_t *panel) {
     const moe_type_traits *traits = moe_traits(type);
     const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
@@ -63,28 +88,11 @@ static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t
     memset(unpacked, 0, sizeof unpacked);
     for (size_t c = 0; c < chunks; c++) {
         const int64_t left = k / 32 - (int64_t)c * 8;
-        for (int32_t r = 0; r < n; r++) {
-            unpack(rows + (size_t)r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
+        prefetch_part(rows + (size_t)n * row_bytes, ahead_bytes, c, chunks);
+        for (size_t r = 0; r < (size_t)n; r++) {
+            unpack(rows + r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
         }
-        __m512i scale[8], min[8], v[8];
-        transpose(unpacked[0].scale, sizeof(moe_chunk), scale);
-        transpose(unpacked[0].min, sizeof(moe_chunk), min);
-        for (size_t j = 0; j < 8; j++) {
-            uint8_t *block = panel + (j * chunks + c) * block_bytes;
-            transpose(unpacked[0].q + 32 * j, sizeof(moe_chunk), v);
-            for (int g = 0; g < 8; g++) _mm512_store_si512((__m512i *)block + g, _mm512_add_epi8(v[g], shift));
-            _mm512_store_si512(block + 512, scale[j]);
-            _mm512_store_si512(block + 576, min[j]);
-        }
-        if (traits->kind != MOE_CLASS_BLOCK16) continue;
-        __m512i sub_scale[8], sub_min[8];
-        transpose(unpacked[0].sub_scale, sizeof(moe_chunk), sub_scale);
-        transpose(unpacked[0].sub_min, sizeof(moe_chunk), sub_min);
-        for (size_t j = 0; j < 8; j++) {
-            float *floats = (float *)(panel + (j * chunks + c) * block_bytes + 640);
-            store_pairs(floats, sub_scale[j]);
-            store_pairs(floats + 2 * COLUMNS, sub_min[j]);
-        }
+        interleave(traits->kind == MOE_CLASS_BLOCK16, unpacked, shift, panel + c * block_bytes, block_bytes, chunks);
     }
 }
 
@@ -144,7 +152,8 @@ MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x,
         lanes[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, d), integer, lanes[i]);
         if (!has_min) continue;
         const __m512 sum0 = _mm512_set1_ps((float)x[i]->sum16[2 * j]), sum1 = _mm512_set1_ps((float)x[i]->sum16[2 * j + 1]);
-        const __m512 mins = _mm512_fmadd_ps(_mm512_load_ps(floats + 80), sum1, _mm512_mul_ps(_mm512_load_ps(floats + 64), sum0));
+        const __m512 min0 = _mm512_load_ps(floats + 64), min1 = _mm512_load_ps(floats + 80);
+        const __m512 mins = _mm512_fmadd_ps(min1, sum1, _mm512_mul_ps(min0, sum0));
         lanes[i] = _mm512_fmadd_ps(_mm512_mul_ps(min, d), mins, lanes[i]);
     }
 }
@@ -185,8 +194,7 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, c
             case 4: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 4, k, out); break;                   \
             case 5: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 5, k, out); break;                   \
             case 6: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 6, k, out); break;                   \
-            case 7: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 7, k, out); break;                   \
-            default: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 8, k, out); break;                  \
+            default: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 7, k, out); break;                  \
         }                                                                                                         \
     }
 DEFINE_PANEL(block32, Q8_0)
@@ -207,11 +215,12 @@ void moe_set_panel_avx512vnni(moe_kernels *table) {
     table->panel = panel;
     table->panel_columns = COLUMNS;
     table->panel_rows = ROWS;
-    table->panel_from = 2;
+    table->panel_from = 3;
 }
 
 void moe_kernels_set_avx512vnni(moe_kernels *table) {
     table->isa = "avx512vnni";
+    moe_set_dot_avx512vnni(table);
     moe_set_panel_avx512vnni(table);
 }
 #endif

@@ -19,7 +19,7 @@ package struct ExpertAssignment {
     package var count: Int { Int(offsets[tokenCount]) }
 
     /// Room for at most `capacity` pairs; filled token by token with ``append(experts:weights:)``-like writes of the router.
-    init(tokenCount: Int, capacity: Int, scratch: ScratchArena) {
+    package init(tokenCount: Int, capacity: Int, scratch: ScratchArena) {
         self.tokenCount = tokenCount
         offsets = scratch.integers(tokenCount + 1)
         experts = scratch.integers(capacity)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import MoECompute
+package import MoECompute
 
 extension Ops {
     /// The weighted sum of each token's expert outputs, in the order of its ranking; 0 for a token without experts.
@@ -13,7 +13,7 @@ extension Ops {
     ///   - expertOutput: `[S, width]` at the plan's permuted positions
     ///   - tokens: the range that `plan` was made for
     ///   - output: `[T, width]`; rows `tokens` are overwritten
-    static func combine(
+    package static func combine(
         _ expertOutput: UnsafePointer<Float>, assignment: ExpertAssignment, plan: DispatchPlan, tokens: Range<Int>,
         into output: UnsafeMutablePointer<Float>, width: Int, pool: ThreadPool
     ) {

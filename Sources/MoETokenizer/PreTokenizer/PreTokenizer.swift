@@ -15,8 +15,9 @@ struct PreTokenizer: Sendable, Equatable {
         case digitTriples
         /// [\p{P}$+<=>^~|]+
         case punctuation
-        /// Before every `▁` (U+2581).
+        /// Before every `▁` (U+2581), or before every run of them.
         case beforeSpaceMark
+        case beforeSpaceMarks
     }
 
     var cuts: [Cut]
@@ -50,7 +51,8 @@ extension PreTokenizer.Cut {
             words.isolateRuns(into: &ends) { kind, byte in
                 kind.contains(.punctuation) || (byte < 0x80 && Self.mathematical[Int(byte)])
             }
-        case .beforeSpaceMark: words.cutBeforeSpaceMark(into: &ends)
+        case .beforeSpaceMark: words.cutBeforeSpaceMark(onlyBeforeRun: false, into: &ends)
+        case .beforeSpaceMarks: words.cutBeforeSpaceMark(onlyBeforeRun: true, into: &ends)
         }
     }
 

@@ -198,12 +198,18 @@ struct Words {
         if start < end, ends.last != end { ends.append(end) }
     }
 
-    /// A piece starts at every `▁` (U+2581: E2 96 81).
-    func cutBeforeSpaceMark(into ends: inout [Int]) {
-        var i = start + 1
+    /// A piece starts at every `▁` (U+2581: E2 96 81), or at those that follow another character.
+    func cutBeforeSpaceMark(onlyBeforeRun: Bool, into ends: inout [Int]) {
+        var i = start
+        var endOfLast = onlyBeforeRun ? start : -1
         while i + 3 <= end {
-            if text[i] == 0xE2, text[i + 1] == 0x96, text[i + 2] == 0x81 { ends.append(i) }
-            i += 1
+            guard text[i] == 0xE2, text[i + 1] == 0x96, text[i + 2] == 0x81 else {
+                i += 1
+                continue
+            }
+            if i > start, !onlyBeforeRun || endOfLast != i { ends.append(i) }
+            i += 3
+            endOfLast = i
         }
         if start < end { ends.append(end) }
     }

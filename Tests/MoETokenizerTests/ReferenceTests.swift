@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MoETokenizer
+import Testing
+
+/// Ids and texts are those of the reference implementations (Python's tokenizers and sentencepiece), id for id.
+@Suite("Tokenizers against their references")
+struct ReferenceTests {
+    @Test(
+        "tokenizer.json: ids, special tokens, template and text",
+        arguments: ["qwen", "llama-3", "gpt-2-prefix", "smollm", "olmo", "mixtral", "metaspace"])
+    func huggingFace(name: String) throws {
+        let tokenizer = try TokenizerFixtures.huggingFace(name)
+        let cases = try TokenizerFixtures.cases(name)
+        #expect(cases.count > 50)
+        for row in cases {
+            let ids = try #require(row.ids)
+            #expect(tokenizer.encode(row.text, addSpecial: false) == ids, "\(row.text.debugDescription)")
+            #expect(tokenizer.encode(row.text) == row.withSpecial ?? ids, "\(row.text.debugDescription)")
+            #expect(
+                tokenizer.encode(row.text, addSpecial: false, parseSpecial: false) == row.plain ?? ids,
+                "\(row.text.debugDescription)")
+            #expect(tokenizer.decode(ids) == row.decoded ?? row.text, "\(row.text.debugDescription)")
+        }
+    }
+
+    @Test(
+        "A GGUF vocabulary: ids, special tokens and text",
+        arguments: ["gguf-gpt-2", "gguf-qwen2", "gguf-smollm", "gguf-default", "sentencepiece"])
+    func vocabulary(name: String) throws {
+        let tokenizer = try Tokenizer(TokenizerFixtures.description(name), source: name)
+        for row in try TokenizerFixtures.cases(name) {
+            let plain = try #require(row.plain ?? row.ids)
+            #expect(
+                tokenizer.encode(row.text, addSpecial: false, parseSpecial: false) == plain, "\(row.text.debugDescription)")
+            if let ids = row.ids {
+                #expect(tokenizer.encode(row.text, addSpecial: false) == ids, "\(row.text.debugDescription)")
+            }
+            if let decoded = row.decoded {
+                #expect(tokenizer.decode(row.ids ?? plain) == decoded, "\(row.text.debugDescription)")
+            }
+        }
+    }
+
+    @Test(
+        "Byte-level text comes back as it went in", arguments: ["gguf-gpt-2", "gguf-qwen2", "gguf-smollm", "gguf-default"])
+    func roundTrip(name: String) throws {
+        let tokenizer = try Tokenizer(TokenizerFixtures.description(name), source: name)
+        var generator = SplitMix64(state: 5)
+        for _ in 0..<300 {
+            var text = ""
+            for _ in 0..<Int.random(in: 0..<60, using: &generator) {
+                let range: ClosedRange<UInt32> =
+                    [0...0x7F, 0xA0...0x2FF, 0x300...0xD7FF, 0xE000...0x10FFFF]
+                    .randomElement(using: &generator) ?? 0...0x7F
+                text.unicodeScalars.append(Unicode.Scalar(UInt32.random(in: range, using: &generator)) ?? " ")
+            }
+            let ids = tokenizer.encode(text, addSpecial: false, parseSpecial: false)
+            #expect(Array(tokenizer.decode(ids).utf8) == Array(text.utf8))
+        }
+    }
+}
+
+/// A generator with a fixed sequence.
+struct SplitMix64: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}
