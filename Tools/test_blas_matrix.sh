@@ -118,7 +118,9 @@ try() {  # NAME LIBRARY
     folder=$(dirname "$library")
     if (
         export MOE_BLAS_LIBRARY="$library"
-        case "$library" in "$cache"/*) export LD_LIBRARY_PATH="$folder:$(dirname "$folder")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" ;; esac
+        if [[ "$library" == "$cache"/* ]]; then
+            export LD_LIBRARY_PATH="$folder:$(dirname "$folder")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+        fi
         generate >"$work/run.json" 2>"$work/error" && "$binary" doctor --json >"$work/doctor.json" 2>"$work/error"
     ); then
         compare "$name" "$library" "$work/default.json" "$work/run.json" "$work/doctor.json" || failed=$((failed + 1))

@@ -8,7 +8,7 @@
 
 static bool is_valid(const moe_matmul_task *task) {
     const moe_type_traits *traits = moe_traits(task->weight_type);
-    return traits && task->m >= 0 && task->n >= 0 && task->k >= 0 && task->k % traits->block_elements == 0 &&
+    return traits && task->m >= 0 && task->n >= 0 && task->k > 0 && task->k % traits->block_elements == 0 &&
         (size_t)task->k / (size_t)traits->block_elements * (size_t)traits->block_bytes <= task->row_bytes;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The two ways of computing a group of products, behind moe_matmul (matmul.c). Both see only tasks that matmul.c has checked:
-// m, n > 0, k >= 0, a known weight type, k a multiple of its block. Neither counts moe_matmul_stats (matmul.c does); both
+// m, n, k > 0, a known weight type, k a multiple of its block. Neither counts moe_matmul_stats (matmul.c does); both
 // count `evaluations` themselves, with moe_count_evaluation, where a row is computed.
 #ifndef MOE_MATMUL_INTERNAL_H
 #define MOE_MATMUL_INTERNAL_H

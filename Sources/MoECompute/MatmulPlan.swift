@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CMoEKernels
+import MoETensors
+
 /// Who computes which product. The choice is made for a whole slice of a sequence from the slice's own length, never from
 /// what else is in the step: so the same request gives the same bits alone and among others.
 package struct MatmulPlan: Sendable, Equatable {
@@ -17,20 +20,27 @@ package struct MatmulPlan: Sendable, Equatable {
 
     package var mode: Mode
 
-    /// Rows from which on dequantise-then-sgemm beats the dot kernels, which read the weights once per few rows.
+    /// Rows from which on sgemm beats our kernels for float weights.
     package var blasRows = 32
     /// The same for one expert, in rows per expert that a slice brings on average.
     package var blasRowsPerExpert = 8
+    /// Whether quantised weights take BLAS from that many rows on too (dequantise-then-sgemm). Only where the portable
+    /// kernels run: the int8 panels of AVX2 and AVX-512 VNNI beat sgemm at every number of rows.
+    package var quantizedUsesBLAS = !MatmulPlan.hasPanelKernels
 
     package init(mode: Mode = .auto) { self.mode = mode }
 
     /// The path of products that all `rows` of a slice take part in.
-    package func dense(rows: Int) -> Path { path(rows >= blasRows) }
+    package func dense(rows: Int, quantized: Bool) -> Path {
+        path(rows >= blasRows && (!quantized || quantizedUsesBLAS))
+    }
 
     /// The path of expert products, for a slice of `rows` of which each goes to about `perToken` of `experts`.
-    package func experts(rows: Int, perToken: Int, experts: Int) -> Path {
-        path(rows * perToken >= blasRowsPerExpert * experts)
+    package func experts(rows: Int, perToken: Int, experts: Int, quantized: Bool) -> Path {
+        path(rows * perToken >= blasRowsPerExpert * experts && (!quantized || quantizedUsesBLAS))
     }
+
+    private static let hasPanelKernels = String(cString: moe_kernel_name(Int32(ElementType.q8_0.rawValue))) != "ref"
 
     /// The path of the head. Native in `auto` whatever the number of rows, so that a token's logits do not depend on how many
     /// of its neighbours' logits were asked for.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
+import MoETensors
 
 /// What the layers of one step share: the batch, where to compute, and which rows take which path.
 struct ForwardStep {
@@ -13,8 +14,9 @@ struct ForwardStep {
     let batch: ForwardBatch
     let cache: KVCache
     let context: ComputeContext
-    /// Rows of the dense products.
-    let denseRuns: [Run]
+    /// Rows of the dense products, by how the weights are stored.
+    private let floatRuns: [Run]
+    private let quantizedRuns: [Run]
 
     var scratch: ScratchArena { context.scratch }
     /// T
@@ -24,7 +26,8 @@ struct ForwardStep {
         self.batch = batch
         self.cache = cache
         self.context = context
-        denseRuns = Self.runs(of: batch) { context.plan.dense(rows: $0.count) }
+        floatRuns = Self.runs(of: batch) { context.plan.dense(rows: $0.count, quantized: false) }
+        quantizedRuns = Self.runs(of: batch) { context.plan.dense(rows: $0.count, quantized: true) }
     }
 
     /// Slices grouped into runs. Native slices next to each other share a run, because a native row's result does not depend
@@ -46,13 +49,18 @@ struct ForwardStep {
     /// Several projections of the same rows, as one grouped product per run: `outputs[i][T, n_i] = input[T, k] · w_iᵀ`.
     func project(_ input: UnsafePointer<Float>, _ projections: [(linear: Linear, output: UnsafeMutablePointer<Float>)]) throws {
         let tasks = scratch.values(MatmulTask.self, projections.count)
-        for run in denseRuns {
-            for (index, (linear, output)) in projections.enumerated() {
-                tasks[index] = MatmulTask(
-                    weights: linear.weights, input: input + run.rows.lowerBound * linear.weights.k,
-                    output: output + run.rows.lowerBound * linear.weights.n, m: run.rows.count, bias: linear.bias?.pointer)
+        for (quantized, runs) in [(false, floatRuns), (true, quantizedRuns)] {
+            for run in runs {
+                var count = 0
+                for (linear, output) in projections where linear.weights.type.isQuantized == quantized {
+                    tasks[count] = MatmulTask(
+                        weights: linear.weights, input: input + run.rows.lowerBound * linear.weights.k,
+                        output: output + run.rows.lowerBound * linear.weights.n, m: run.rows.count,
+                        bias: linear.bias?.pointer)
+                    count += 1
+                }
+                try context.matmul(UnsafeBufferPointer(start: tasks, count: count), path: run.path)
             }
-            try context.matmul(UnsafeBufferPointer(start: tasks, count: projections.count), path: run.path)
         }
     }
 }

@@ -98,6 +98,9 @@ package enum ElementType: UInt32, Sendable, CaseIterable, BitwiseCopyable {
         }
     }
 
+    /// Whether values are stored in blocks with a scale.
+    package var isQuantized: Bool { blockElements > 1 }
+
     /// Bytes of `elements` values, or nil when that is not a whole number of blocks or overflows.
     package func byteCount(elements: Int) -> Int? {
         guard elements >= 0, elements % blockElements == 0 else { return nil }

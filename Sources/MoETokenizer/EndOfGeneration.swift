@@ -26,9 +26,15 @@ enum EndOfGeneration {
         "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>",
     ]
 
-    static let longestName = names.union(codeMarks).union(otherCodeMarks).map(\.utf8.count).max() ?? 0
+    private static let longestName = names.union(codeMarks).union(otherCodeMarks).map(\.utf8.count).max() ?? 0
 
-    /// Those that of `ids` (by name) end a generation.
+    /// False for nearly all tokens at once: every name above ends in a bracket and is short.
+    static func mayName(_ text: [UInt8]) -> Bool {
+        guard text.count <= longestName, let last = text.last else { return false }
+        return last == UInt8(ascii: ">") || last == UInt8(ascii: "]") || last == UInt8(ascii: "[")
+    }
+
+    /// Those of `named` that end a generation.
     static func ids(of named: [String: Int32]) -> Set<Int32> {
         var found = Set(names.union(codeMarks).compactMap { named[$0] })
         // Where a turn consists of several messages, `<|end|>` ends a message only.

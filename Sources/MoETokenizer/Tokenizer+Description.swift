@@ -101,7 +101,7 @@ private struct DescriptionReader {
             }
             var type =
                 description.tokenTypes.isEmpty ? .normal : TokenType(rawValue: description.tokenTypes[i]) ?? .undefined
-            if text.count <= EndOfGeneration.longestName {
+            if EndOfGeneration.mayName(text) {
                 let name = String(decoding: text, as: UTF8.self)
                 let isEnd = EndOfGeneration.names.contains(name)
                 if isEnd || EndOfGeneration.codeMarks.contains(name) || EndOfGeneration.otherCodeMarks.contains(name) {

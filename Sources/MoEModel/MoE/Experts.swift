@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
+import MoETensors
 
 /// The routed experts of one layer, in one canonical form whatever the file's layout: three matrices per expert, as views.
 struct ExpertWeights {
@@ -11,6 +12,7 @@ struct ExpertWeights {
 
     /// f
     var intermediateSize: Int { gate[0].n }
+    var isQuantized: Bool { gate[0].type.isQuantized && down[0].type.isQuantized }
     /// Bytes of one expert.
     var bytesPerExpert: Int { gate[0].byteCount + up[0].byteCount + down[0].byteCount }
 }

@@ -46,7 +46,8 @@ struct MoELayer {
 
     private func path(for slice: ForwardBatch.Slice, step: ForwardStep) -> MatmulPlan.Path {
         step.context.plan.experts(
-            rows: slice.count, perToken: router.expertsPerToken, experts: router.expertCount)
+            rows: slice.count, perToken: router.expertsPerToken, experts: router.expertCount,
+            quantized: experts.weights.isQuantized)
     }
 }
 
