@@ -21,9 +21,9 @@ package struct MatmulPlan: Sendable, Equatable {
     package var mode: Mode
 
     /// Rows from which on sgemm beats our kernels for float weights.
-    package var blasRows = 32
+    package var blasRows = 64
     /// The same for one expert, in rows per expert that a slice brings on average.
-    package var blasRowsPerExpert = 8
+    package var blasRowsPerExpert = 16
     /// Whether quantised weights take BLAS from that many rows on too (dequantise-then-sgemm). Only where the portable
     /// kernels run: the int8 panels of AVX2 and AVX-512 VNNI beat sgemm at every number of rows.
     package var quantizedUsesBLAS = !MatmulPlan.hasPanelKernels
