@@ -157,18 +157,22 @@ static void *worker_main(void *argument) {
     uint32_t seen = 0;
     for (;;) {
         worker_wait(pool, seen);
-        if (atomic_load(&pool->stop)) return NULL;
-        if (!enter(pool, &seen)) continue;
+        if (!enter(pool, &seen)) {
+            // Asked only where the gate is closed, as the last region is from the start: a worker that came late to the
+            // region before could otherwise find the last one open, run a task that is over, and wait for a region after it.
+            if (atomic_load(&pool->stop)) return NULL;
+            continue;
+        }
         pool->task(pool->context, worker->index, pool->threads);
         atomic_fetch_sub(&pool->gate, INSIDE);
         wake_caller(pool);
     }
 }
 
-/// Opens the next region for the workers that spin, and wakes those that sleep.
-static void open_region(moe_pool *pool) {
+/// Begins the next region, open or closed, for the workers that spin, and wakes those that sleep.
+static void begin_region(moe_pool *pool, uint64_t closed) {
     const uint64_t next = region_of(atomic_load(&pool->gate)) + UINT64_C(1);
-    atomic_store(&pool->gate, next << 32);
+    atomic_store(&pool->gate, next << 32 | closed);
     if (atomic_load(&pool->sleepers) != 0) futex_wake(region_word(pool), INT_MAX);
 }
 
@@ -179,7 +183,7 @@ static void run(moe_pool *pool, moe_pool_task task, void *context, bool every_wo
     }
     pool->task = task;
     pool->context = context;
-    open_region(pool);
+    begin_region(pool, 0);
     task(context, 0, pool->threads);
     if (every_worker) caller_wait(pool, all_entered, (uint32_t)pool->threads - 1);
     atomic_fetch_or(&pool->gate, CLOSED);
@@ -246,7 +250,7 @@ void moe_pool_destroy(moe_pool *pool) {
     if (pool == NULL) return;
     if (pool->threads > 1) {
         atomic_store(&pool->stop, true);
-        open_region(pool);
+        begin_region(pool, CLOSED);
         for (int32_t i = 1; i < pool->threads; i++) pthread_join(pool->workers[i].thread, NULL);
     }
     if (pool->scratch != NULL) {

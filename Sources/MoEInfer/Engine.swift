@@ -11,7 +11,8 @@ package actor Engine {
     package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
     private let runner: ModelRunner
-    private let tokenizer: Tokenizer
+    /// nil: sequences of ids only.
+    private let tokenizer: Tokenizer?
     /// Positions that one sequence may have.
     private let contextLength: Int
     private var scheduler: Scheduler
@@ -21,7 +22,7 @@ package actor Engine {
     private let scratch = SamplingScratch()
     private let raw = LogitsCopy()
 
-    init(runner: sending ModelRunner, tokenizer: Tokenizer, limits: Scheduler.Limits, contextLength: Int) {
+    init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) {
         scheduler = Scheduler(
             limits: limits, blocks: BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize))
         self.runner = runner
@@ -126,7 +127,7 @@ package actor Engine {
             let width = runner.vocabularySize
             let values = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1) * width])
             row += 1
-            if let reason = sequence.advance(values, tokenizer: tokenizer, scratch: scratch, raw: raw) {
+            if let reason = sequence.advance(values, scratch: scratch, raw: raw) {
                 scheduler.remove(id: slice.id)
                 sequences[slice.id] = nil
                 sequence.finish(reason)

@@ -66,13 +66,14 @@ extension LLM {
         guard context >= 4, context <= contextLength else {
             throw RequestError("chunks of \(context) tokens were asked for; expected 4 to \(contextLength)")
         }
+        let tokenizer = try tokenizer
         let tokens = tokenizer.encode(text, addSpecial: true, parseSpecial: false)
         let stride = max(1, stride ?? context)
         guard tokens.count >= context else {
             throw RequestError("the text has \(tokens.count) tokens; at least one chunk of \(context) is needed")
         }
         let total = min(maximumChunks ?? .max, (tokens.count - context) / stride + 1)
-        let (engine, chunk, tokenizer) = (engine, settings.chunk, tokenizer)
+        let (engine, chunk) = (engine, settings.chunk)
         let statistics = RoutingStatistics()
         var loss = 0.0
         var (scored, bytes) = (0, 0)

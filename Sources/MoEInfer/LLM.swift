@@ -21,7 +21,10 @@ public struct EngineOptions: Sendable {
 /// }
 /// ```
 public final class LLM: Sendable {
-    public let tokenizer: Tokenizer
+    private let loadedTokenizer: Result<Tokenizer, any Error>
+    /// - Throws: why the model's files have no tokenizer that this version knows; logits and generation by token ids work
+    ///   without.
+    public var tokenizer: Tokenizer { get throws { try loadedTokenizer.get() } }
     public let vocabularySize: Int
     /// Positions that one sequence may have: prompt and generated text together.
     public let contextLength: Int
@@ -43,17 +46,12 @@ public final class LLM: Sendable {
     private init(_ source: ModelSource, settings: Settings) throws {
         try BLASLibrary.prepare(settings)
         let file = try ModelFile.open(source)
-        let tokenizer = try Tokenizer.load(from: file)
         let configuration = try file.configuration()
+        let tokenizer = Result { try Self.tokenizer(of: file, vocabularySize: configuration.vocabularySize) }
         let context = settings.context ?? min(configuration.contextLength, 4096)
         guard context <= configuration.contextLength else {
             throw RequestError(
                 "a context of \(context) positions was asked for, but the model's is \(configuration.contextLength)")
-        }
-        guard tokenizer.vocabularySize <= configuration.vocabularySize else {
-            throw ModelFileError(
-                file: file.store.source, problem: "the tokenizer does not fit the model",
-                expected: "at most \(configuration.vocabularySize) tokens", found: "\(tokenizer.vocabularySize)")
         }
         let (blockSize, attention) = (32, configuration.attention)
         let positions = settings.cache ?? context * settings.batch
@@ -66,15 +64,25 @@ public final class LLM: Sendable {
         let runner = ModelRunner(
             model: try file.model(), context: try ComputeContext(settings: settings), cache: cache)
 
-        self.tokenizer = tokenizer
+        loadedTokenizer = tokenizer
         self.settings = settings
         vocabularySize = configuration.vocabularySize
         contextLength = context
         architecture = configuration.architecture
         cacheBytes = cache.byteCount
         engine = Engine(
-            runner: runner, tokenizer: tokenizer,
+            runner: runner, tokenizer: try? tokenizer.get(),
             limits: Scheduler.Limits(sequences: settings.batch, chunk: settings.chunk), contextLength: context)
+    }
+
+    private static func tokenizer(of file: ModelFile, vocabularySize: Int) throws -> Tokenizer {
+        let tokenizer = try Tokenizer.load(from: file)
+        guard tokenizer.vocabularySize <= vocabularySize else {
+            throw ModelFileError(
+                file: file.store.source, problem: "the tokenizer does not fit the model",
+                expected: "at most \(vocabularySize) tokens", found: "\(tokenizer.vocabularySize)")
+        }
+        return tokenizer
     }
 
     // MARK: Generation
@@ -83,10 +91,14 @@ public final class LLM: Sendable {
     public func generate(
         _ prompt: String, options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
-        generate(tokens: tokenizer.encode(prompt, addSpecial: true, parseSpecial: true), options: options)
+        do {
+            return generate(tokens: try tokenizer.encode(prompt, addSpecial: true, parseSpecial: true), options: options)
+        } catch {
+            return AsyncThrowingStream { $0.finish(throwing: error) }
+        }
     }
 
-    /// Continues a sequence of token ids, used as they are.
+    /// Continues a sequence of token ids, used as they are. Without a tokenizer the text stays empty.
     public func generate(
         tokens: [Int32], options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {

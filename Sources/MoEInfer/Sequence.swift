@@ -17,7 +17,8 @@ final class Sequence {
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
     private let limit: Int
     private var sampler: Sampler
-    private var decoder: StreamingDecoder
+    private let tokenizer: Tokenizer?
+    private var decoder: StreamingDecoder?
     private var stops: StopMatcher
     private var text = ""
     private var logprobs: [TokenLogprobs] = []
@@ -26,7 +27,7 @@ final class Sequence {
     private var lastToken: ContinuousClock.Instant?
 
     init(
-        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer,
+        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer?,
         continuation: Stream.Continuation
     ) {
         self.id = id
@@ -36,7 +37,8 @@ final class Sequence {
         self.limit = limit
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
-        decoder = StreamingDecoder(tokenizer)
+        self.tokenizer = tokenizer
+        decoder = tokenizer.map { StreamingDecoder($0) }
         stops = StopMatcher(options.sampling.stop)
     }
 
@@ -47,7 +49,7 @@ final class Sequence {
     /// Chooses the next token from `[vocabulary]` logits and tells the listener.
     /// - Returns: nil to go on, or why the sequence ends.
     func advance(
-        _ logits: UnsafeMutableBufferPointer<Float>, tokenizer: Tokenizer, scratch: SamplingScratch, raw: LogitsCopy
+        _ logits: UnsafeMutableBufferPointer<Float>, scratch: SamplingScratch, raw: LogitsCopy
     ) -> FinishReason? {
         let wanted = options.sampling.logprobs
         if wanted != nil { raw.keep(UnsafeBufferPointer(logits)) }
@@ -57,15 +59,15 @@ final class Sequence {
         lastToken = now
 
         let sampling = options.sampling
-        if sampling.stopTokens.contains(token) || (!sampling.ignoreEOS && tokenizer.endOfGeneration.contains(token)) {
+        if sampling.stopTokens.contains(token) || (!sampling.ignoreEOS && tokenizer?.endOfGeneration.contains(token) == true) {
             return .stop
         }
         tokens.append(token)
         let entry = wanted.map {
-            TokenLogprobs(of: token, in: raw.values, alternatives: $0, scratch: scratch, text: tokenizer.display)
+            TokenLogprobs(of: token, in: raw.values, alternatives: $0, scratch: scratch, text: { tokenizer?.display($0) ?? "" })
         }
         if let entry { logprobs.append(entry) }
-        let (new, stopped) = stops.append(decoder.append(token))
+        let (new, stopped) = stops.append(decoder?.append(token) ?? "")
         text += new
         continuation.yield(.token(GeneratedToken(id: token, text: new, logprobs: entry)))
         if stopped { return .stop }
@@ -74,7 +76,7 @@ final class Sequence {
 
     func finish(_ reason: FinishReason) {
         // A stop text ends the text before it; anything else lets out what was held back.
-        let (rest, _) = stops.append(decoder.finish())
+        let (rest, _) = stops.append(decoder?.finish() ?? "")
         let held = rest + stops.finish()
         if !held.isEmpty, let last = tokens.last {
             text += held

@@ -60,6 +60,18 @@ import Testing
         #expect((0..<count).allSatisfy { y[$0] == 200 })
     }
 
+    /// Prevents a hang: a worker that comes late to the last region of pieces must not take the pool's end for a region.
+    @Test func poolsEndRightAfterPieces() throws {
+        let numbers = TestNumbers(seed: 2)
+        let count = 70_000
+        let (x, y) = (numbers.filled(count, Float(1)), numbers.filled(count, Float(0)))
+        let rounds = 3000
+        for _ in 0..<rounds {
+            Ops.add(x, to: y, count: count, pool: try ThreadPool(threads: 3))
+        }
+        #expect((0..<count).allSatisfy { y[$0] == Float(rounds) })
+    }
+
     @Test func poolsComeAndGo() throws {
         for threads in 1...20 { _ = try ThreadPool(threads: threads % 5 + 1) }
         #expect(throws: ResourceError.self) { try ThreadPool(threads: 0) }

@@ -180,7 +180,7 @@ import Testing
         let llm = try await llm()
         let free = try await llm.complete(prompts[0], options: options(30))
         #expect(free.finishReason == .length && free.tokens.count == 30 && free.usage.completionTokens == 30)
-        #expect(free.text == llm.tokenizer.decode(free.tokens))
+        #expect(free.text == (try llm.tokenizer).decode(free.tokens))
 
         let words = free.text.split(separator: " ")
         let stop = String(words[words.count / 2])
@@ -217,7 +217,7 @@ import Testing
     @Test func logprobsAreTheModelsOwn() async throws {
         let llm = try await llm()
         let result = try await llm.complete(prompts[2], options: options(3) { $0.logprobs = 4; $0.logitBias = [5: 3] })
-        let prompt = llm.tokenizer.encode(prompts[2])
+        let prompt = try llm.tokenizer.encode(prompts[2])
         let rows = Rows()
         try await llm.logits(prompt + result.tokens, decodeFrom: prompt.count) { rows.append($0) }
         for (index, entry) in result.logprobs.enumerated() {
@@ -234,4 +234,22 @@ import Testing
 private final class Rows: @unchecked Sendable {
     private(set) var values: [[Float]] = []
     func append(_ row: UnsafeBufferPointer<Float>) { values.append(Array(row)) }
+}
+
+/// A model without a tokenizer (as transformers saves a bare one) still computes.
+@Suite struct BareModelTests {
+    static let folder = ModelSource.path(Fixtures.directory.appendingPathComponent("tiny/qwen3moe").path)
+
+    @Test func idsGoInAndOut() async throws {
+        let llm = try await LLM.load(Self.folder)
+        #expect(throws: (any Error).self) { _ = try llm.tokenizer }
+        var options = GenerationOptions()
+        options.sampling.maxTokens = 5
+        var result: GenerationResult?
+        for try await event in llm.generate(tokens: [1, 2, 3], options: options) {
+            if case .finished(let final) = event { result = final }
+        }
+        #expect(result?.tokens.count == 5 && result?.text == "")
+        await #expect { _ = try await llm.complete("text") } throws: { "\($0)".contains("no tokenizer") }
+    }
 }
