@@ -64,7 +64,8 @@ struct GGUFConfiguration {
     private func vocabularySize(hidden: Int) throws -> Int {
         guard let embedding = file.tensor(named: "token_embd.weight") else {
             throw ModelFileError(
-                file: file.source, tensor: "token_embd.weight", problem: "missing tensor", expected: "[vocabulary, \(hidden)]",
+                file: file.source, tensor: "token_embd.weight", problem: "missing tensor",
+                expected: "[vocabulary, \(hidden)]",
                 found: "nothing")
         }
         guard embedding.shape.rank == 2, embedding.shape[1] == hidden else {
@@ -101,7 +102,8 @@ struct GGUFConfiguration {
         let base = Double(try float("rope.freq_base") ?? 10_000)
         guard base > 0, base.isFinite else {
             throw ModelFileError(
-                file: file.source, problem: "bad '\(prefix).rope.freq_base'", expected: "a positive number", found: "\(base)")
+                file: file.source, problem: "bad '\(prefix).rope.freq_base'", expected: "a positive number",
+                found: "\(base)")
         }
         let scaling = try scaling(contextLength: contextLength)
         return RoPEConfiguration(
@@ -164,10 +166,12 @@ struct GGUFConfiguration {
     private func experts(_ count: Int, architecture: String, layers: Int) throws -> ExpertConfiguration {
         let perToken = try required("expert_used_count", 1...count)
         // Old files of the Qwen architectures name only the sum over a token's experts.
-        let width = try optional("expert_feed_forward_length", 1...100_000_000)
+        let width =
+            try optional("expert_feed_forward_length", 1...100_000_000)
             ?? required("feed_forward_length", 1...100_000_000) / (architecture.hasPrefix("qwen") ? perToken : 1)
         // What llama.cpp fixes per architecture where the file does not say; see architectures.md for the models' own rules.
-        let renormalizes = try file.metadata.bool("\(prefix).expert_weights_norm")
+        let renormalizes =
+            try file.metadata.bool("\(prefix).expert_weights_norm")
             ?? (architecture == "mixtral" || architecture == "qwen3moe")
         let shared: Int =
             architecture == "qwen2moe"
@@ -197,7 +201,8 @@ struct GGUFConfiguration {
         guard let value, range.contains(value) else {
             throw ModelFileError(
                 file: file.source, problem: "bad metadata '\(prefix).\(key)'",
-                expected: "a number from \(range.lowerBound) to \(range.upperBound)", found: value.map(String.init) ?? "nothing")
+                expected: "a number from \(range.lowerBound) to \(range.upperBound)",
+                found: value.map(String.init) ?? "nothing")
         }
         return value
     }

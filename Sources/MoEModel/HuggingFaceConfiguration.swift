@@ -20,9 +20,11 @@ struct HuggingFaceConfiguration {
         let layers = try required("num_hidden_layers", 1...100_000)
         let hidden = try required("hidden_size", 1...1_000_000)
         let heads = try required("num_attention_heads", 1...100_000)
-        let kvHeads = try optional("num_key_value_heads", 1...100_000)
+        let kvHeads =
+            try optional("num_key_value_heads", 1...100_000)
             ?? (isAbsent("num_key_value_heads") ? defaults.kvHeads : nil) ?? heads
-        let headDim = try optional("head_dim", 1...65_536)
+        let headDim =
+            try optional("head_dim", 1...65_536)
             ?? (isAbsent("head_dim") ? defaults.headDim : nil) ?? hidden / heads
         guard headDim > 0, headDim % 2 == 0, heads % kvHeads == 0 else {
             throw ModelFileError(
@@ -72,7 +74,8 @@ struct HuggingFaceConfiguration {
     /// Settings that change the arithmetic and that no published checkpoint of these architectures uses.
     private func refuseUnsupported() throws {
         if let activation = try json.string("hidden_act"), activation != "silu" {
-            throw ModelFileError(file: file, problem: "unsupported 'hidden_act'", expected: "'silu'", found: "'\(activation)'")
+            throw ModelFileError(
+                file: file, problem: "unsupported 'hidden_act'", expected: "'silu'", found: "'\(activation)'")
         }
         if let clip = try json.double("clip_qkv") {
             throw ModelFileError(file: file, problem: "unsupported 'clip_qkv'", expected: "null", found: "\(clip)")
@@ -92,8 +95,9 @@ struct HuggingFaceConfiguration {
         let none = [Int](repeating: 0, count: layers)
         let always = type == "mistral" || type == "mixtral"
         guard always || type.hasPrefix("qwen"), try always || json.bool("use_sliding_window") ?? false else { return none }
-        guard let window = try optional("sliding_window", 0...1_000_000_000)
-            ?? (isAbsent("sliding_window") ? defaults.window : nil), window > 0
+        guard
+            let window = try optional("sliding_window", 0...1_000_000_000)
+                ?? (isAbsent("sliding_window") ? defaults.window : nil), window > 0
         else { return none }
         if always || type == "qwen3_moe" { return [Int](repeating: window, count: layers) }
         if let types = try json.strings("layer_types") {
@@ -129,7 +133,9 @@ struct HuggingFaceConfiguration {
     }
 
     private func scaling(_ parameters: JSONObject?, contextLength: Int) throws -> RoPEConfiguration.Scaling {
-        guard let parameters, let type = try parameters.string("rope_type") ?? parameters.string("type") else { return .none }
+        guard let parameters, let type = try parameters.string("rope_type") ?? parameters.string("type") else {
+            return .none
+        }
         func positive(_ key: String, _ value: Double?) throws -> Double {
             guard let value, value > 0, value.isFinite else {
                 throw ModelFileError(

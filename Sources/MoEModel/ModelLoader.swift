@@ -30,10 +30,11 @@ package enum ModelFile: Sendable {
         }
     }
 
-    private func naming(_ configuration: ModelConfiguration) -> TensorNaming {
+    private var naming: TensorNaming {
         switch self {
         case .gguf: .gguf
-        case .huggingFace: .huggingFace(mixtral: configuration.architecture == "mixtral")
+        // By the names, not the architecture: transformers 5 keeps Mixtral's experts under `mlp` in memory, and may save them so.
+        case .huggingFace: .huggingFace(mixtral: store.tensorNames.contains { $0.contains(".block_sparse_moe.") })
         }
     }
 
@@ -51,7 +52,7 @@ package enum ModelFile: Sendable {
     /// - Throws: ``ModelFileError`` or ``ResourceError``.
     package func model() throws -> any LanguageModel {
         let configuration = try configuration()
-        let builder = try LayerBuilder(store: store, naming: naming(configuration), configuration: configuration)
+        let builder = try LayerBuilder(store: store, naming: naming, configuration: configuration)
         let architecture = ModelRegistry.architectures[configuration.architecture]!
         let (vocabulary, d) = (configuration.vocabularySize, configuration.hiddenSize)
         let embedding = try builder.linear(.embedding, n: vocabulary, k: d)

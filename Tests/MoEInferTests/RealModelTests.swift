@@ -34,7 +34,8 @@ struct RealModelTests {
 
             """, tokens: 200)
         let code = try #require(Self.codeBlock(in: result.text), "no code block in: \(result.text)")
-        let test = "\nassert [fib(n) for n in range(12)] == [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89]\nassert fib(30) == 832040\n"
+        let test =
+            "\nassert [fib(n) for n in range(12)] == [0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89]\nassert fib(30) == 832040\n"
         let (status, output) = try Self.runPython(code + test)
         #expect(status == 0, "\(code)\n\(output)")
     }
@@ -46,8 +47,10 @@ struct RealModelTests {
         let found = try await reference.model.complete(reference.prompt, tokens: reference.tokens.count)
         #expect(found.usage.promptTokens == reference.promptTokens)
         // Whether the token that ended the text is listed is not the point here.
-        let expected = found.finishReason == .stop ? reference.tokens.prefix(found.tokens.count)[...] : reference.tokens[...]
-        guard let index = zip(found.tokens, expected).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset else {
+        let expected =
+            found.finishReason == .stop ? reference.tokens.prefix(found.tokens.count)[...] : reference.tokens[...]
+        guard let index = zip(found.tokens, expected).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset
+        else {
             #expect(found.tokens.count >= reference.tokens.count - 1)
             return
         }

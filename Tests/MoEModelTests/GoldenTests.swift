@@ -3,8 +3,8 @@
 import Foundation
 import MoECompute
 import MoEModel
-import MoETestSupport
 import MoETensors
+import MoETestSupport
 import Synchronization
 import Testing
 
@@ -157,7 +157,9 @@ struct GoldenModel: Sendable, CustomTestStringConvertible, CustomStringConvertib
 
     static let all: [GoldenModel] = {
         var folders = [Fixtures.directory.appendingPathComponent("tiny")]
-        if let more = ProcessInfo.processInfo.environment["MOE_GOLDEN_FIXTURES"] { folders.append(URL(fileURLWithPath: more)) }
+        if let more = ProcessInfo.processInfo.environment["MOE_GOLDEN_FIXTURES"] {
+            folders.append(URL(fileURLWithPath: more))
+        }
         return folders.flatMap { folder in
             let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
             return names.sorted().flatMap { load(folder.appendingPathComponent($0)) }
@@ -219,15 +221,16 @@ struct GoldenRun {
 
     /// Small, so that every sequence has several, and odd, so that no chunk ends with one.
     private static let blockSize = 5
-    private static let blocksPerSequence = 10
+    private let blocksPerSequence: Int
 
     init(_ model: any LanguageModel, _ golden: GoldenModel, plan: MatmulPlan, threads: Int = 2) throws {
         self.model = model
         self.golden = golden
         context = try ComputeContext(threads: threads, plan: plan)
         let configuration = model.configuration
+        blocksPerSequence = (golden.tokens.count + Self.blockSize - 1) / Self.blockSize
         cache = try KVCache(
-            precision: .f32, blockSize: Self.blockSize, blockCount: 2 * Self.blocksPerSequence,
+            precision: .f32, blockSize: Self.blockSize, blockCount: 2 * blocksPerSequence,
             layerCount: configuration.layerCount, kvHeads: configuration.attention.kvHeads,
             headDim: configuration.attention.headDim)
     }
@@ -273,7 +276,7 @@ struct GoldenRun {
 
     /// Every other block of the cache, backwards: nothing may depend on blocks being neighbours.
     private func blockTable(_ sequence: Int) -> [Int32] {
-        (0..<Self.blocksPerSequence).reversed().map { Int32(2 * $0 + sequence) }
+        (0..<blocksPerSequence).reversed().map { Int32(2 * $0 + sequence) }
     }
 }
 

@@ -152,6 +152,7 @@ def random_fixture(source: random.Random, index: int) -> Fixture:
     settings = {
         "vocab_size": source.randint(70, 260), "hidden_size": hidden, "intermediate_size": source.randint(17, 90),
         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 4096,
         "tie_word_embeddings": source.random() < 0.4, "rms_norm_eps": source.choice([1e-5, 1e-6]),
     }
     if kind in ("llama", "mistral", "mixtral", "qwen3", "qwen3_moe") and (kind.startswith("qwen3") or source.random() < 0.5):

@@ -57,7 +57,8 @@ package struct RoPEConfiguration: Sendable, Equatable {
     /// Radians per position of each pair, [rotaryDim / 2].
     package var inverseFrequencies: [Float] {
         let half = rotaryDim / 2
-        let plain = (0..<half).map { Float(1 / pow(base, Double(2 * $0) / Double(rotaryDim))) }
+        // In float32, as the models were trained: at position 1000 the last bit of a frequency shows in the logits.
+        let plain = (0..<half).map { 1 / pow(Float(base), Float(2 * $0) / Float(rotaryDim)) }
         switch scaling {
         case .none: return plain
         case .linear(let factor): return plain.map { $0 / Float(factor) }
