@@ -230,12 +230,6 @@ import Testing
     }
 }
 
-/// Used by one task at a time.
-private final class Rows: @unchecked Sendable {
-    private(set) var values: [[Float]] = []
-    func append(_ row: UnsafeBufferPointer<Float>) { values.append(Array(row)) }
-}
-
 /// A model without a tokenizer (as transformers saves a bare one) still computes.
 @Suite struct BareModelTests {
     static let folder = ModelSource.path(Fixtures.directory.appendingPathComponent("tiny/qwen3moe").path)

@@ -34,8 +34,8 @@ class Document:
 
 PAGE = re.compile(r"<title>([^<]*)</title>.*?<text xml:space=\"preserve\">(.*?)</text>", re.DOTALL)
 NAMESPACES = re.compile(
-    r"^(Wikipedia|Image|File|Template|Category|Talk|User|User talk|MediaWiki|Portal|Help|Special|Media)( talk)?:", re.I)
-# Elements that go with everything in them. A formula leaves a hole in its sentence, so it leaves a mark that drops the paragraph.
+    r"^(Wikipedia|Image|File|Template|Category|Talk|User|MediaWiki|Portal|Help|Special|Media)( talk)?:", re.I)
+# Elements that go with everything in them. A formula would leave a hole in its sentence: its mark drops the paragraph.
 ELEMENTS = re.compile(
     r"<(ref|gallery|table|pre|nowiki|timeline|code|tt|div|center|blockquote|small|sub|sup|imagemap|hiero)\b[^<>]*?"
     r"(/>|>.*?</\1\s*>)", re.DOTALL | re.I)
@@ -62,7 +62,8 @@ def _link(match: re.Match[str]) -> str:
     prefix = PREFIXED.match(parts[0])
     if prefix and not parts[0].lstrip().startswith(":"):
         name = prefix.group(1).lower()
-        if name in ("image", "file", "category", "media") or (len(parts) == 1 and re.fullmatch(r"[a-z]{2,3}(-[a-z]+)*|simple", name)):
+        interwiki = len(parts) == 1 and re.fullmatch(r"[a-z]{2,3}(-[a-z]+)*|simple", name)
+        if interwiki or name in ("image", "file", "category", "media"):
             return ""
     return parts[-1]
 

@@ -76,8 +76,9 @@ def write(model: DemoModel, tokenizer: Path, output: Path) -> None:
     writer = gguf.GGUFWriter(temporary, "qwen3moe")
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name("moe-infer demo")
-    writer.add_description("A 5M-parameter mixture of experts, elastic in the number of experts per token. Text generator only.")
-    writer.add_license("cc-by-sa-3.0")
+    writer.add_description(
+        "A 5M-parameter mixture of experts, elastic in the number of experts per token. Text generator only.")
+    writer.add_license("apache-2.0")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(c.vocabulary)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Muon for the matrices of the blocks, AdamW for everything else, over memory that several processes share.
 
-Muon (Jordan 2024): momentum, then the nearest orthogonal matrix to it by Newton-Schulz iterations. It needs about a third
-fewer tokens than AdamW at this size, for a few percent of the step's time.
+Muon (Jordan 2024): momentum, then the nearest orthogonal matrix to it by Newton-Schulz iterations. Reported to need fewer
+tokens than AdamW; it costs about 30 ms of a step of 300 here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Slot:
 
 
 class SharedState:
-    """All parameters, gradients and moments as flat tensors in shared memory: workers see each other's updates without copies."""
+    """Parameters, gradients and moments as flat tensors in shared memory: workers see each other's updates without copies."""
 
     def __init__(self, model: nn.Module, workers: int):
         self.slots: list[Slot] = []
@@ -96,8 +96,9 @@ class SharedState:
         for slot in self.slots:
             if slot.owner != worker:
                 continue
-            view = [t[slot.start:slot.stop].view(slot.shape) for t in (self.parameters, self.gradients[0], self.first, self.second)]
-            parameter, gradient, first, second = view
+            parameter, gradient, first, second = (
+                t[slot.start:slot.stop].view(slot.shape)
+                for t in (self.parameters, self.gradients[0], self.first, self.second))
             gradient.mul_(scale)
             if slot.muon:
                 first.lerp_(gradient, 0.05)

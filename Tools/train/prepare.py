@@ -91,8 +91,8 @@ def main() -> None:
         sources = Counter()
         for document in part:
             sources[document.source] += len(document.text.encode())
-        figures[name] = {"documents": len(part), "bytes": size, "tokens": len(ids), "bytes_per_token": round(size / len(ids), 4),
-                         "bytes_by_source": dict(sources)}
+        figures[name] = {"documents": len(part), "bytes": size, "tokens": len(ids),
+                         "bytes_per_token": round(size / len(ids), 4), "bytes_by_source": dict(sources)}
     del figures["documents"]
     with open(arguments.output / "heldout.jsonl", "w", encoding="utf-8") as file:
         for document in held:

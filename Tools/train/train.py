@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the embedded model on what prepare.py wrote, then exports it.
 
-    python Tools/train/train.py [--steps 3600] [--run .cache/train/run] [--compile]
+    python Tools/train/train.py [--steps 4000] [--run .cache/train/run] [--compile]
 
 Deterministic by seed for a number of workers, on one machine. Interrupt it at will: the same command goes on from the last
 checkpoint, to the same result. Writes checkpoint.pt, log.jsonl, loss.png and summary.json to the run's folder.
@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/run")
     parser.add_argument("--export", type=Path, default=ROOT / "CSources/CMoEDemoModel/demo.gguf")
     parser.add_argument("--no-export", action="store_true", help="leave the embedded model as it is")
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8, help="windows of the model's context per step")
     parser.add_argument("--muon-lr", type=float, default=0.03)
     parser.add_argument("--adam-lr", type=float, default=0.006)
@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--entropy", type=float, default=1.6, help="what the router's entropy is steered to, nats")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread that share the batch; one a core")
+    parser.add_argument("--checkpoint-every", type=int, default=200, help="steps")
     parser.add_argument("--compile", action="store_true", help="fuse with torch.compile; needs a C++ compiler")
     options = parser.parse_args()
     if options.batch % options.workers:
@@ -70,9 +71,10 @@ class Windows:
 
 
 def routing_draw(step: int, batch: int, maximum: int, seed: int) -> Routing:
-    """Elastic training: half of the sequences run k = maximum, a quarter a uniform k below it, a quarter top-p with a random p.
+    """Elastic training: half of the sequences run k = maximum, a quarter a uniform k below it, a quarter top-p.
 
-    So the model meets every way in which it will be deployed, and the router's ranking has to be right from the first expert on.
+    So the model meets every way in which it will be deployed, and the router's ranking has to be right from the first
+    expert on.
     """
     random = np.random.default_rng((seed, 1, step))
     count = np.full(batch, maximum)
@@ -158,20 +160,22 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
             continue
         bar.update()
         done = step + 1
-        checkpoint = done % 200 == 0 or done == options.steps
+        checkpoint = done % options.checkpoint_every == 0 or done == options.steps
         if done % 10 == 0 or checkpoint:
             entry = {"step": done, "loss": round(float(np.mean(recent)), 4), "lr": round(factor, 4),
                      "gradient_norm": round(norm, 3), "entropy": [round(r.entropy.item(), 3) for r in reports],
                      "imbalance": [round(r.imbalance.item(), 4) for r in reports],
-                     "seconds": round(time.perf_counter() - clock, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+                     "seconds": round(time.perf_counter() - clock, 1),
+                     "cpu_seconds": round(time.process_time() - cpu, 1)}
             recent = []
             if checkpoint:
                 entry["held_out"] = round(held_out_loss(model, options.data, windows=24), 4)
             log.append(entry)
             bar.set_postfix({k: entry[k] for k in ("loss", "held_out") if k in entry}, refresh=False)
         if checkpoint:  # the others wait at the next barrier, before anything changes
+            elapsed = time.perf_counter() - clock, time.process_time() - cpu
             save_atomically({"identity": identity, "state": state.state_dict(), "model": model.state_dict(), "step": done,
-                             "log": log, "elapsed": (time.perf_counter() - clock, time.process_time() - cpu)}, options.run / "checkpoint.pt")
+                             "log": log, "elapsed": elapsed}, options.run / "checkpoint.pt")
             (options.run / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in log))
     bar.close()
 

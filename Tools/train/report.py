@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gathers what the other scripts measured into docs/demo-model.json and docs/demo-model-loss.png.
+
+    python Tools/train/report.py       after train.py, ngram.py and evaluate.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / ".cache/train")
+    parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/run")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs")
+    arguments = parser.parse_args()
+    log = [json.loads(line) for line in (arguments.run / "log.jsonl").read_text().splitlines()]
+    parts = {name: json.loads((folder / f"{name}.json").read_text()) for name, folder in (
+        ("meta", arguments.data), ("summary", arguments.run), ("evaluation", arguments.data), ("ngram", arguments.data))}
+    report = {
+        "data": parts["meta"], "training": parts["summary"],
+        "curve": [{key: entry[key] for key in ("step", "loss", "held_out", "cpu_seconds")}
+                  for entry in log if "held_out" in entry],
+        "held_out": {"model": parts["evaluation"], "ngram": parts["ngram"]},
+    }
+    arguments.output.mkdir(exist_ok=True)
+    (arguments.output / "demo-model.json").write_text(json.dumps(report, indent=1) + "\n")
+    shutil.copyfile(arguments.run / "loss.png", arguments.output / "demo-model-loss.png")
+
+
+if __name__ == "__main__":
+    main()
