@@ -57,9 +57,10 @@ golden: ## Make the golden data of the tests again (PyTorch, transformers)
 	@Tools/python_env.sh
 	@for script in Tools/golden/make_*.py; do echo "$$script"; $(PYTHON) "$$script" || exit 1; done
 
-train: ## Train the embedded model (half an hour) and export it
+train: ## Train the embedded model (half an hour), export and measure it
 	@Tools/python_env.sh
-	@$(PYTHON) Tools/train/prepare.py && $(PYTHON) Tools/train/train.py && $(PYTHON) Tools/train/export.py
+	@for step in "prepare" "train --compile" "ngram" "evaluate" "fixtures" "report"; do \
+	  set -- $$step; $(PYTHON) Tools/train/$$1.py $$2 || exit 1; done
 
 lint: ## Check the formatting
 	@swift format lint --recursive --strict Package.swift Sources Tests Examples

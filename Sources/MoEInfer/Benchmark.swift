@@ -107,7 +107,8 @@ struct Benchmark {
             var forward = ForwardBatch()
             forward.append(
                 tokens: tokens[start..<end], firstPosition: sequence.position, blockTable: sequence.blockTable,
-                phase: .prefill, routing: routing, observer: statistics, logits: end == tokens.count ? [end - start - 1] : [])
+                phase: .prefill, routing: routing, observer: statistics,
+                logits: end == tokens.count ? [end - start - 1] : [])
             let (_, seconds) = try runner.run(forward)
             statistics?.addForward(seconds: seconds)
             sequence.position += end - start
@@ -118,7 +119,8 @@ struct Benchmark {
     /// - Returns: a runner with a cache for `count` sequences, and where each keeps its blocks.
     private func sequences(_ count: Int, positions: Int) throws -> (ModelRunner, [Sequence]) {
         guard positions <= configuration.contextLength else {
-            throw RequestError("\(positions) positions are needed, but the model's context is \(configuration.contextLength)")
+            throw RequestError(
+                "\(positions) positions are needed, but the model's context is \(configuration.contextLength)")
         }
         let blockSize = runner.cache.blockSize
         let perSequence = (positions + blockSize - 1) / blockSize

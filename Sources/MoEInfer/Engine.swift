@@ -79,7 +79,9 @@ package actor Engine {
     }
 
     /// Runs work of another kind (logits, perplexity, measurements) between steps.
-    func exclusively<Result: Sendable>(_ body: @Sendable (ModelRunner) throws -> Result) throws -> Result { try body(runner) }
+    func exclusively<Result: Sendable>(_ body: @Sendable (ModelRunner) throws -> Result) throws -> Result {
+        try body(runner)
+    }
 
     // MARK: The loop
 

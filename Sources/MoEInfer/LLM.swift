@@ -59,7 +59,8 @@ public final class LLM: Sendable {
             throw RequestError("a cache of \(positions) positions cannot hold one context of \(context)")
         }
         let cache = try KVCache(
-            precision: settings.kvPrecision ?? .f16, blockSize: blockSize, blockCount: (positions + blockSize - 1) / blockSize,
+            precision: settings.kvPrecision ?? .f16, blockSize: blockSize,
+            blockCount: (positions + blockSize - 1) / blockSize,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let runner = ModelRunner(
             model: try file.model(), context: try ComputeContext(settings: settings), cache: cache)
@@ -109,7 +110,9 @@ public final class LLM: Sendable {
     }
 
     /// The whole continuation at once.
-    public func complete(_ prompt: String, options: GenerationOptions = GenerationOptions()) async throws -> GenerationResult {
+    public func complete(_ prompt: String, options: GenerationOptions = GenerationOptions()) async throws
+        -> GenerationResult
+    {
         for try await event in generate(prompt, options: options) {
             if case .finished(let result) = event { return result }
         }

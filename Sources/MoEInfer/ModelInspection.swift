@@ -112,8 +112,10 @@ public struct ModelInspection: Sendable, Encodable {
                 idle.bytes += view.bytes.count - view.rowBytes
             }
         }
-        let always = (parameters: parametersTotal - routed.parameters - idle.parameters,
-            bytes: bytesTotal - routed.bytes - idle.bytes)
+        let always = (
+            parameters: parametersTotal - routed.parameters - idle.parameters,
+            bytes: bytesTotal - routed.bytes - idle.bytes
+        )
         if let experts = configuration.experts {
             parametersActive = always.parameters + routed.parameters / experts.count * experts.perToken
             bytesPerToken = (1...max(experts.perToken, min(8, experts.count))).map {

@@ -59,12 +59,15 @@ final class Sequence {
         lastToken = now
 
         let sampling = options.sampling
-        if sampling.stopTokens.contains(token) || (!sampling.ignoreEOS && tokenizer?.endOfGeneration.contains(token) == true) {
+        if sampling.stopTokens.contains(token)
+            || (!sampling.ignoreEOS && tokenizer?.endOfGeneration.contains(token) == true)
+        {
             return .stop
         }
         tokens.append(token)
         let entry = wanted.map {
-            TokenLogprobs(of: token, in: raw.values, alternatives: $0, scratch: scratch, text: { tokenizer?.display($0) ?? "" })
+            TokenLogprobs(
+                of: token, in: raw.values, alternatives: $0, scratch: scratch, text: { tokenizer?.display($0) ?? "" })
         }
         if let entry { logprobs.append(entry) }
         let (new, stopped) = stops.append(decoder?.append(token) ?? "")

@@ -40,7 +40,10 @@ public struct Settings: Sendable, Equatable {
             InMemoryProvider(
                 values: Dictionary(
                     uniqueKeysWithValues: commandLine.map { key, value in
-                        (AbsoluteConfigKey(key.split(separator: ".").map(String.init)), ConfigValue(.string(value), isSecret: false))
+                        (
+                            AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
+                            ConfigValue(.string(value), isSecret: false)
+                        )
                     }))
         ]
         if let file = file ?? ProcessInfo.processInfo.environment["MOE_CONFIG"] {

@@ -47,7 +47,9 @@ struct ForwardStep {
     }
 
     /// Several projections of the same rows, as one grouped product per run: `outputs[i][T, n_i] = input[T, k] · w_iᵀ`.
-    func project(_ input: UnsafePointer<Float>, _ projections: [(linear: Linear, output: UnsafeMutablePointer<Float>)]) throws {
+    func project(_ input: UnsafePointer<Float>, _ projections: [(linear: Linear, output: UnsafeMutablePointer<Float>)])
+        throws
+    {
         let tasks = scratch.values(MatmulTask.self, projections.count)
         for (quantized, runs) in [(false, floatRuns), (true, quantizedRuns)] {
             for run in runs {

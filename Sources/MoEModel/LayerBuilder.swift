@@ -76,7 +76,8 @@ final class LayerBuilder {
     /// The routed experts of a layer; without the shared one.
     func experts(_ layer: Int, shared: SharedExpert? = nil) throws -> MoELayer {
         guard let experts = configuration.experts else {
-            throw ModelFileError(file: store.source, problem: "no expert count", expected: "a mixture of experts", found: "none")
+            throw ModelFileError(
+                file: store.source, problem: "no expert count", expected: "a mixture of experts", found: "none")
         }
         let router = Router(
             gate: try linear(.router, layer: layer, n: experts.count, k: width), gating: experts.gating,

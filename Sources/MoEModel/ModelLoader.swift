@@ -84,7 +84,8 @@ extension ModelFile {
     private static func text(_ value: JSONValue) -> String {
         switch value {
         case .object(let object): "{" + object.keys.joined(separator: ", ") + "}"
-        case .array(let values): "[" + values.prefix(8).map(text).joined(separator: ", ") + (values.count > 8 ? ", …]" : "]")
+        case .array(let values):
+            "[" + values.prefix(8).map(text).joined(separator: ", ") + (values.count > 8 ? ", …]" : "]")
         case .string(let string): string
         case .integer(let number): "\(number)"
         case .double(let number): "\(number)"

@@ -82,19 +82,19 @@ enum Figures {
 /// `moe-infer generate --json`
 struct GenerateReport: Encodable {
     struct Usage: Encodable {
-        let prompt_tokens: Int
-        let completion_tokens: Int
+        let promptTokens: Int
+        let completionTokens: Int
         let moe: MoEUsage?
     }
     struct Timings: Encodable {
-        let load_seconds: Double
-        let prompt_tokens_per_second: Double
-        let generation_tokens_per_second: Double
+        let loadSeconds: Double
+        let promptTokensPerSecond: Double
+        let generationTokensPerSecond: Double
     }
 
     let text: String
     let tokens: [Int32]
-    let finish_reason: String
+    let finishReason: String
     let logprobs: [TokenLogprobs]?
     let usage: Usage
     let layers: [LayerRouting]?
@@ -103,14 +103,14 @@ struct GenerateReport: Encodable {
     init(_ result: GenerationResult, loadSeconds: Double, layers: Bool) {
         text = result.text
         tokens = result.tokens
-        finish_reason = result.finishReason.rawValue
+        finishReason = result.finishReason.rawValue
         logprobs = result.logprobs.isEmpty ? nil : result.logprobs
         self.layers = layers ? result.layers : nil
         usage = Usage(
-            prompt_tokens: result.usage.promptTokens, completion_tokens: result.usage.completionTokens,
+            promptTokens: result.usage.promptTokens, completionTokens: result.usage.completionTokens,
             moe: result.usage.moe)
         timings = Timings(
-            load_seconds: loadSeconds, prompt_tokens_per_second: result.timings.promptTokensPerSecond,
-            generation_tokens_per_second: result.timings.generationTokensPerSecond)
+            loadSeconds: loadSeconds, promptTokensPerSecond: result.timings.promptTokensPerSecond,
+            generationTokensPerSecond: result.timings.generationTokensPerSecond)
     }
 }

@@ -38,6 +38,7 @@ enum Terminal {
     /// One JSON document.
     static func write(json value: some Encodable) throws {
         let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         write(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
     }

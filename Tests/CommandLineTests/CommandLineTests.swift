@@ -20,7 +20,8 @@ import Testing
     static let program = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
         .appendingPathComponent("moe-infer")
 
-    static func run(_ arguments: [String], input: String = "", environment: [String: String] = [:]) async throws -> Outcome {
+    static func run(_ arguments: [String], input: String = "", environment: [String: String] = [:]) async throws -> Outcome
+    {
         let process = Process()
         process.executableURL = program
         process.arguments = arguments
@@ -59,7 +60,9 @@ import Testing
     }
 
     @Test func generateJSONHasTheContractsFields() async throws {
-        let result = try await Self.run(["generate", "The", "--max-tokens", "5", "--json", "--ignore-eos", "--logprobs", "2"])
+        let result = try await Self.run([
+            "generate", "The", "--max-tokens", "5", "--json", "--ignore-eos", "--logprobs", "2",
+        ])
         let object = try result.object()
         #expect(Set(object.keys).isSuperset(of: ["text", "tokens", "finish_reason", "usage", "timings", "logprobs"]))
         #expect((object["tokens"] as? [Int])?.count == 5)
@@ -119,7 +122,8 @@ import Testing
     @Test func benchListsResults() async throws {
         let results = try #require(
             try await Self.run([
-                "bench", "--prompt", "32", "--generate", "8", "--repetitions", "1", "--batch", "2", "--routing", "static:k=2",
+                "bench", "--prompt", "32", "--generate", "8", "--repetitions", "1", "--batch", "2", "--routing",
+                "static:k=2",
                 "--json",
             ]).json() as? [[String: Any]])
         #expect(results.map { $0["test"] as? String } == ["pp32", "tg8"])

@@ -11,10 +11,20 @@ import Testing
     private struct Baseline: Decodable {
         struct Figures: Decodable {
             let perplexity: Double
-            let bits_per_byte: Double
+            let bitsPerByte: Double
+
+            enum CodingKeys: String, CodingKey {
+                case perplexity
+                case bitsPerByte = "bits_per_byte"
+            }
         }
         let model: [String: Figures]
-        let token_3_gram: Figures
+        let token3Gram: Figures
+
+        enum CodingKeys: String, CodingKey {
+            case model
+            case token3Gram = "token_3_gram"
+        }
     }
 
     private struct Reference: Decodable {
@@ -47,8 +57,8 @@ import Testing
             let report = try await llm.perplexity(
                 of: text, routing: RoutingChoice(try RoutingSpecification.parse(routing)))
             #expect(abs(report.perplexity / expected.perplexity - 1) < 0.005, "\(routing): \(report.perplexity)")
-            #expect(abs(report.bitsPerByte / expected.bits_per_byte - 1) < 0.005, "\(routing): \(report.bitsPerByte)")
-            #expect(report.perplexity < baseline.token_3_gram.perplexity)
+            #expect(abs(report.bitsPerByte / expected.bitsPerByte - 1) < 0.005, "\(routing): \(report.bitsPerByte)")
+            #expect(report.perplexity < baseline.token3Gram.perplexity)
         }
     }
 

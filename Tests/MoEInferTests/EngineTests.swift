@@ -81,7 +81,10 @@ import Testing
         let prompt = String(repeating: "The history of the city and the river. ", count: 6)
         var results: [[Int32]] = []
         for chunk in [8, 32, 512] {
-            let llm = try await llm { $0.chunk = chunk; $0.gemm = .native }
+            let llm = try await llm {
+                $0.chunk = chunk
+                $0.gemm = .native
+            }
             results.append(try await llm.complete(prompt, options: options(16)).tokens)
         }
         #expect(results[0] == results[2] && results[1] == results[2])
@@ -90,7 +93,10 @@ import Testing
     @Test func threadsDoNotChangeTheText() async throws {
         var results: [GenerationResult] = []
         for threads in [1, 2, 3] {
-            let llm = try await llm { $0.threads = threads; $0.gemm = .native }
+            let llm = try await llm {
+                $0.threads = threads
+                $0.gemm = .native
+            }
             results.append(try await llm.complete(prompts[3], options: options { $0.logprobs = 0 }))
         }
         #expect(results[0].logprobs == results[1].logprobs && results[1].logprobs == results[2].logprobs)
@@ -216,7 +222,12 @@ import Testing
 
     @Test func logprobsAreTheModelsOwn() async throws {
         let llm = try await llm()
-        let result = try await llm.complete(prompts[2], options: options(3) { $0.logprobs = 4; $0.logitBias = [5: 3] })
+        let result = try await llm.complete(
+            prompts[2],
+            options: options(3) {
+                $0.logprobs = 4
+                $0.logitBias = [5: 3]
+            })
         let prompt = try llm.tokenizer.encode(prompts[2])
         let rows = Rows()
         try await llm.logits(prompt + result.tokens, decodeFrom: prompt.count) { rows.append($0) }

@@ -47,26 +47,60 @@ import Testing
     }
 
     @Test func topKKeepsTheLikeliest() {
-        let tokens = Set(draw(300) { $0.temperature = 5; $0.topK = 2 })
+        let tokens = Set(
+            draw(300) {
+                $0.temperature = 5
+                $0.topK = 2
+            })
         #expect(tokens == [1, 4])
     }
 
     @Test func topPKeepsTheFewestThatReachTheMass() {
         // Probabilities 0.5, 0.25, 0.125, 0.125.
         let row: [Float] = [2.079_441_5, 1.386_294_4, 0.693_147_2, 0.693_147_2]
-        #expect(Set(draw(400, from: row) { $0.temperature = 1; $0.topP = 0.5 }) == [0])
-        #expect(Set(draw(400, from: row) { $0.temperature = 1; $0.topP = 0.6 }) == [0, 1])
-        #expect(Set(draw(400, from: row) { $0.temperature = 1; $0.topP = 0.76 }) == [0, 1, 2])
+        #expect(
+            Set(
+                draw(400, from: row) {
+                    $0.temperature = 1
+                    $0.topP = 0.5
+                }) == [0])
+        #expect(
+            Set(
+                draw(400, from: row) {
+                    $0.temperature = 1
+                    $0.topP = 0.6
+                }) == [0, 1])
+        #expect(
+            Set(
+                draw(400, from: row) {
+                    $0.temperature = 1
+                    $0.topP = 0.76
+                }) == [0, 1, 2])
     }
 
     @Test func minPIsRelativeToTheLikeliest() {
         let row: [Float] = [2.079_441_5, 1.386_294_4, 0.693_147_2, -3]
-        #expect(Set(draw(400, from: row) { $0.temperature = 1; $0.minP = 0.4 }) == [0, 1])
-        #expect(Set(draw(400, from: row) { $0.temperature = 1; $0.minP = 1 }) == [0])
+        #expect(
+            Set(
+                draw(400, from: row) {
+                    $0.temperature = 1
+                    $0.minP = 0.4
+                }) == [0, 1])
+        #expect(
+            Set(
+                draw(400, from: row) {
+                    $0.temperature = 1
+                    $0.minP = 1
+                }) == [0])
     }
 
     @Test func seedDecides() {
-        func run(_ seed: UInt64) -> [Int32] { draw(50) { $0.temperature = 2; $0.seed = seed } }
+        func run(_ seed: UInt64) -> [Int32] {
+            draw(50) {
+                $0.temperature = 2
+                $0.seed = seed
+            }
+        }
         #expect(run(1) == run(1))
         #expect(run(1) != run(2))
     }

@@ -32,7 +32,8 @@ import Testing
 
     @Test func tokensWithoutExpertsTakeNoPlace() {
         let scratch = ScratchArena()
-        let plan = DispatchPlan(assignment([[], [1], []], scratch: scratch), tokens: 0..<3, expertCount: 2, scratch: scratch)
+        let plan = DispatchPlan(
+            assignment([[], [1], []], scratch: scratch), tokens: 0..<3, expertCount: 2, scratch: scratch)
         #expect(plan.count == 1)
         #expect(plan.positions(of: 0).isEmpty)
         #expect(plan.positions(of: 1) == 0..<1)

@@ -29,27 +29,30 @@ import Testing
 
     @Test func theFixtureItselfOpens() throws { _ = try open() }
 
-    @Test(arguments: [
-        ("model_type", #""gpt99""#, "unsupported model_type"), ("model_type", "7", "model_type"),
-        ("hidden_size", "64000", "wrong shape"), ("hidden_size", "0", "hidden_size"), ("hidden_size", "-8", "hidden_size"),
-        ("hidden_size", "1e300", "hidden_size"), ("hidden_size", #""64""#, "hidden_size"), ("hidden_size", nil, "hidden_size"),
-        ("vocab_size", "5", "wrong shape"), ("vocab_size", "1099511627776", "vocab_size"),
-        ("num_hidden_layers", "99", "missing tensor"), ("num_hidden_layers", "1", "not a part of architecture"),
-        ("num_hidden_layers", "1125899906842624", "num_hidden_layers"),
-        ("num_experts", "3", ""), ("num_local_experts", "3", "num_experts_per_tok"),
-        ("num_local_experts", "4096", "wrong shape"), ("num_local_experts", "0", "experts"),
-        ("num_experts_per_tok", "0", "num_experts_per_tok"), ("num_experts_per_tok", "4096", "num_experts_per_tok"),
-        ("num_attention_heads", "7", ""), ("num_key_value_heads", "3", "attention heads"),
-        ("head_dim", "6", "wrong shape"), ("head_dim", "7", "attention heads"), ("head_dim", "0", ""),
-        ("moe_intermediate_size", "7", "wrong shape"), ("moe_intermediate_size", "1152921504606846976", ""),
-        ("max_position_embeddings", "0", "max_position_embeddings"),
-        ("max_position_embeddings", "4611686018427387904", "max_position_embeddings"),
-        ("hidden_act", #""gelu""#, "hidden_act"), ("rope_parameters", #"{"rope_type": "warp", "factor": 2}"#, "rope"),
-        ("rope_parameters", #"{"rope_type": "linear", "factor": 0}"#, "factor"),
-        ("rope_parameters", #"{"rope_type": "yarn", "factor": -1}"#, "factor"),
-        ("rope_parameters", "[1, 2]", "rope_parameters"), ("layer_types", #"["full_attention"]"#, ""),
-        ("mlp_only_layers", #""all""#, "mlp_only_layers"),
-    ] as [(String, String?, String)])
+    @Test(
+        arguments: [
+            ("model_type", #""gpt99""#, "unsupported model_type"), ("model_type", "7", "model_type"),
+            ("hidden_size", "64000", "wrong shape"), ("hidden_size", "0", "hidden_size"),
+            ("hidden_size", "-8", "hidden_size"),
+            ("hidden_size", "1e300", "hidden_size"), ("hidden_size", #""64""#, "hidden_size"),
+            ("hidden_size", nil, "hidden_size"),
+            ("vocab_size", "5", "wrong shape"), ("vocab_size", "1099511627776", "vocab_size"),
+            ("num_hidden_layers", "99", "missing tensor"), ("num_hidden_layers", "1", "not a part of architecture"),
+            ("num_hidden_layers", "1125899906842624", "num_hidden_layers"),
+            ("num_experts", "3", ""), ("num_local_experts", "3", "num_experts_per_tok"),
+            ("num_local_experts", "4096", "wrong shape"), ("num_local_experts", "0", "experts"),
+            ("num_experts_per_tok", "0", "num_experts_per_tok"), ("num_experts_per_tok", "4096", "num_experts_per_tok"),
+            ("num_attention_heads", "7", ""), ("num_key_value_heads", "3", "attention heads"),
+            ("head_dim", "6", "wrong shape"), ("head_dim", "7", "attention heads"), ("head_dim", "0", ""),
+            ("moe_intermediate_size", "7", "wrong shape"), ("moe_intermediate_size", "1152921504606846976", ""),
+            ("max_position_embeddings", "0", "max_position_embeddings"),
+            ("max_position_embeddings", "4611686018427387904", "max_position_embeddings"),
+            ("hidden_act", #""gelu""#, "hidden_act"), ("rope_parameters", #"{"rope_type": "warp", "factor": 2}"#, "rope"),
+            ("rope_parameters", #"{"rope_type": "linear", "factor": 0}"#, "factor"),
+            ("rope_parameters", #"{"rope_type": "yarn", "factor": -1}"#, "factor"),
+            ("rope_parameters", "[1, 2]", "rope_parameters"), ("layer_types", #"["full_attention"]"#, ""),
+            ("mlp_only_layers", #""all""#, "mlp_only_layers"),
+        ] as [(String, String?, String)])
     func aLyingConfigurationIsRefused(key: String, value: String?, mention: String) throws {
         do {
             _ = try open(key, value)

@@ -74,12 +74,16 @@ private struct Fields {
         try list(name) { item in
             guard let value = Int(item), range.contains(value) else { return nil }
             return value
-        } expected: { "whole numbers from \(range.lowerBound) to \(range.upperBound)" }
+        } expected: {
+            "whole numbers from \(range.lowerBound) to \(range.upperBound)"
+        }
     }
 
     mutating func integer(_ name: String, _ range: ClosedRange<Int>) throws -> Int? {
         guard let list = try integers(name, range) else { return nil }
-        guard list.count == 1 else { throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)") }
+        guard list.count == 1 else {
+            throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)")
+        }
         return list[0]
     }
 
@@ -87,7 +91,9 @@ private struct Fields {
         let found = try list(name) { item -> Float? in
             guard let value = Float(item), value.isFinite, range.contains(value) else { return nil }
             return value
-        } expected: { "numbers from \(range.lowerBound) to \(range.upperBound)" }
+        } expected: {
+            "numbers from \(range.lowerBound) to \(range.upperBound)"
+        }
         if required, found == nil { throw RoutingSpecificationError(text, "'\(name)' is missing") }
         return found
     }

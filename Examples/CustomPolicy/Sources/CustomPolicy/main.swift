@@ -21,7 +21,9 @@ let llm = try await LLM.load(.path(arguments[1]))
 var options = GenerationOptions()
 options.sampling.maxTokens = 32
 
-for (name, policy) in [("static", StaticRouting()), ("margin 1.5", MarginRouting(margin: 1.5))] as [(String, any RoutingPolicy)] {
+for (name, policy) in [("static", StaticRouting()), ("margin 1.5", MarginRouting(margin: 1.5))]
+    as [(String, any RoutingPolicy)]
+{
     options.routing = RoutingChoice(policy)
     let result = try await llm.complete(arguments[2], options: options)
     print("\(name): \(result.usage.moe?.meanExperts ?? 0) experts per token\n\(result.text)\n")
