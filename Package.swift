@@ -35,9 +35,10 @@ let package = Package(
             cSettings: cSettings, linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
         .target(name: "CMoEDemoModel", path: "CSources/CMoEDemoModel", exclude: ["demo.gguf"]),
 
-        .target(name: "MoETensors", swiftSettings: swiftSettings),
+        .target(name: "MoEJSON", swiftSettings: swiftSettings),
+        .target(name: "MoETensors", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoECompute", dependencies: ["CMoEKernels", "MoETensors"], swiftSettings: swiftSettings),
-        .target(name: "MoETokenizer", swiftSettings: swiftSettings),
+        .target(name: "MoETokenizer", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEModel", dependencies: ["MoECompute", "MoETensors"], swiftSettings: swiftSettings),
         .target(
             name: "MoEInfer",
@@ -58,6 +59,8 @@ let package = Package(
         .target(
             name: "MoETestSupport", dependencies: ["MoETensors"], path: "Tests/MoETestSupport",
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEJSONTests", dependencies: ["MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MoETensorsTests", dependencies: ["MoETensors", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(

@@ -7,9 +7,10 @@
 #define MOE_BLOCKS_H
 
 #include <stdint.h>
-#include <string.h>
 
-// A value of a block is scale * q, or scale * q + min; d, m and dmin are float16 (moe_half_to_float).
+#include "half.h"
+
+// A value of a block is scale * q, or scale * q + min; d, m and dmin are float16 (moe_float_from_half).
 
 typedef struct { uint16_t d; uint8_t qs[16]; } moe_block_q4_0;                        // 32 values d * (q - 8)
 typedef struct { uint16_t d, m; uint8_t qs[16]; } moe_block_q4_1;                     // 32 values d * q + m
@@ -44,26 +45,10 @@ _Static_assert(sizeof(moe_block_mxfp4) == 17, "MXFP4");
 /// Twice the values of E2M1, the 4-bit float of the OCP microscaling formats.
 #define MOE_CODEBOOK_MXFP4 {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
 
-static inline float moe_bits_to_float(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/// float16 to float32, exact; infinities and NaN stay what they are.
-static inline float moe_half_to_float(uint16_t half) {
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    const uint32_t magnitude = half & 0x7fff;
-    if (magnitude >= 0x7c00) return moe_bits_to_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
-    if (magnitude >= 0x0400) return moe_bits_to_float(sign | ((magnitude << 13) + (112u << 23)));
-    const float subnormal = (float)magnitude * 0x1p-24f;
-    return sign ? -subnormal : subnormal;
-}
-
 /// Half of the power of two that an E8M0 exponent stands for (the codebook is doubled). Exponent 255, NaN in the OCP format,
 /// is 2^127 here, as in the reference decoder.
 static inline float moe_e8m0_half_to_float(uint8_t e) {
-    return moe_bits_to_float(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
+    return moe_float_from_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IEEE 754 half precision in integer arithmetic, for the portable kernels: compilers' own conversions need a run-time library
-// function where the CPU has none.
+// IEEE 754 half precision in integer arithmetic, for the portable kernels and the blocks' scales: compilers' own conversions
+// need a run-time library function where the CPU has none.
 #ifndef MOE_HALF_H
 #define MOE_HALF_H
 

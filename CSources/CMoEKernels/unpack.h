@@ -12,7 +12,7 @@
 static inline float moe_load_half(const uint8_t *p) {
     uint16_t half;
     memcpy(&half, p, sizeof half);
-    return moe_half_to_float(half);
+    return moe_float_from_half(half);
 }
 
 /// 32 values: low nibbles are the first 16, high nibbles the last 16.

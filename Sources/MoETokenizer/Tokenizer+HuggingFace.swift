@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 extension Tokenizer {
     /// The tokenizer of a Hugging Face folder.
     ///
@@ -106,16 +108,15 @@ extension Vocabulary {
 
 extension TokenizerJSON {
     /// The text of a token that the configuration names: a string, or an object with its content.
-    fileprivate func token(_ name: StaticString) -> [UInt8]? {
+    fileprivate func token(_ name: String) -> [UInt8]? {
         document.bytes(member(name)) ?? document.bytes(document.member("content", of: member(name)))
     }
 
     /// One id or a list of them.
-    fileprivate func ids(_ name: StaticString) -> [Int32] {
+    fileprivate func ids(_ name: String) -> [Int32] {
         let value = member(name)
-        return (document.array(value) ?? value.map { [$0] } ?? []).compactMap {
-            document.int($0).flatMap(Int32.init(exactly:))
-        }
+        let listed = document.array(value).map(Array.init) ?? value.map { [$0] } ?? []
+        return listed.compactMap { document.int($0).flatMap(Int32.init(exactly:)) }
     }
 }
 
@@ -128,7 +129,7 @@ private struct SpecialIDs {
     init(
         json: TokenizerJSON, config: TokenizerJSON?, generation: TokenizerJSON?, added: [AddedToken], vocabulary: Vocabulary
     ) {
-        func id(_ name: StaticString, _ key: StaticString) -> Int32? {
+        func id(_ name: String, _ key: String) -> Int32? {
             if let text = config?.token(name), let id = vocabulary.named[text] { return id }
             return generation?.ids(key).first { vocabulary.kind(of: $0) != nil }
         }

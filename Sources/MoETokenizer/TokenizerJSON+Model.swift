@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// A token that is not of the model's own vocabulary, or that is and is special.
 struct AddedToken {
     let id: Int32
@@ -30,11 +32,11 @@ extension TokenizerJSON {
     func addedTokens(config: TokenizerJSON?) throws(TokenizerError) -> [AddedToken] {
         var tokens: [AddedToken] = []
         var known: Set<Int32> = []
-        for value in document.array(member("added_tokens")) ?? [] {
+        for value in document.array(member("added_tokens")) ?? .init() {
             let token = try addedToken(value, id: id(document.member("id", of: value), of: "an added token"))
             if known.insert(token.id).inserted { tokens.append(token) }
         }
-        for entry in config?.document.object(config?.member("added_tokens_decoder")) ?? [] {
+        for entry in config?.document.object(config?.member("added_tokens_decoder")) ?? .init() {
             guard let config, let number = config.document.string(entry.key).flatMap(Int32.init), number >= 0,
                 number < Self.idLimit
             else {
@@ -49,7 +51,7 @@ extension TokenizerJSON {
         guard let content = document.bytes(document.member("content", of: value)) else {
             throw error("added token \(id) has no content")
         }
-        func flag(_ name: StaticString) -> Bool? { document.bool(document.member(name, of: value)) }
+        func flag(_ name: String) -> Bool? { document.bool(document.member(name, of: value)) }
         let isSpecial = flag("special") ?? false
         return AddedToken(
             id: id, content: content, isSpecial: isSpecial, isNormalized: flag("normalized") ?? !isSpecial,
@@ -95,16 +97,16 @@ extension TokenizerJSON {
 
     func encoder(_ vocabulary: ModelVocabulary, isByteLevel: Bool) throws(TokenizerError) -> BytePairEncoder {
         let model = member("model")
-        func setting(_ name: StaticString) -> Value? { document.member(name, of: model) }
-        for name in ["continuing_subword_prefix", "end_of_word_suffix"] as [StaticString]
+        func setting(_ name: String) -> Value? { document.member(name, of: model) }
+        for name in ["continuing_subword_prefix", "end_of_word_suffix"]
         where !(document.bytes(setting(name)) ?? []).isEmpty {
             throw error("model.\(name) is not supported", expected: "none", found: document.string(setting(name)))
         }
-        if case .number(let dropout)? = setting("dropout"), dropout != 0 {
+        if let dropout = document.double(setting("dropout")), dropout != 0 {
             throw error("model.dropout is not supported", expected: "none", found: "\(dropout)")
         }
 
-        let merges = try mergeTable(document.array(setting("merges")) ?? [], vocabulary.pieces)
+        let merges = try mergeTable(document.array(setting("merges")) ?? .init(), vocabulary.pieces)
         let hasByteTokens = document.bool(setting("byte_fallback")) ?? false
         let alphabet: BytePairEncoder.Alphabet =
             isByteLevel
@@ -137,24 +139,12 @@ extension TokenizerJSON {
     }
 
     /// Merges are "left right", or in newer files ["left", "right"].
-    private func mergeTable(_ merges: [Value], _ pieces: PieceTable) throws(TokenizerError) -> PairTable {
+    private func mergeTable(_ merges: JSONDocument.Elements, _ pieces: PieceTable) throws(TokenizerError) -> PairTable {
         guard merges.count < Int(UInt32.max) else { throw error("too many merges") }
         var table = PairTable(capacity: merges.count)
+        var joined: [UInt8] = []
         for (rank, merge) in merges.enumerated() {
-            var joined: [UInt8]
-            let split: Int
-            if let pair = document.array(merge), pair.count == 2, let left = document.bytes(pair[0]),
-                let right = document.bytes(pair[1])
-            {
-                joined = left + right
-                split = left.count
-            } else if let text = document.bytes(merge), let space = text.firstIndex(of: UInt8(ascii: " ")),
-                !text[(space + 1)...].contains(UInt8(ascii: " "))
-            {
-                joined = text
-                joined.remove(at: space)
-                split = space
-            } else {
+            guard let split = join(merge, into: &joined) else {
                 throw error("merge \(rank) is not a pair", expected: "two strings")
             }
             let found = joined.withUnsafeBufferPointer { joined -> (Int32, Int32, Int32)? in
@@ -172,5 +162,22 @@ extension TokenizerJSON {
             table.insert(left, right, rank: UInt32(rank), merged: merged, replacing: true)
         }
         return table
+    }
+
+    /// Both sides of a merge and where the right one begins; nil when `merge` is no pair.
+    private func join(_ merge: Value, into joined: inout [UInt8]) -> Int? {
+        joined.removeAll(keepingCapacity: true)
+        func append(_ value: Value?) -> Bool { document.withBytes(value) { joined.append(contentsOf: $0) } != nil }
+        guard let pair = document.array(merge) else {
+            let space = UInt8(ascii: " ")
+            guard append(merge), let split = joined.firstIndex(of: space), joined.lastIndex(of: space) == split else {
+                return nil
+            }
+            joined.remove(at: split)
+            return split
+        }
+        guard pair.count == 2, append(pair.first) else { return nil }
+        let split = joined.count
+        return append(pair.dropFirst().first) ? split : nil
     }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Reads a Hugging Face `tokenizer.json` into the parts of a `Tokenizer`.
 ///
 /// Whatever the file asks for is either done or refused by name: a component or an expression that is not known here would
@@ -22,7 +24,7 @@ struct TokenizerJSON {
         }
     }
 
-    func member(_ name: StaticString) -> Value? { document.member(name, of: document.root) }
+    func member(_ name: String) -> Value? { document.member(name, of: document.root) }
 
     func error(_ problem: String, expected: String? = nil, found: String? = nil) -> TokenizerError {
         TokenizerError(file: source, problem: problem, expected: expected, found: found)
@@ -31,10 +33,10 @@ struct TokenizerJSON {
     private func type(of value: Value?) -> String { document.string(document.member("type", of: value)) ?? "" }
 
     /// The components of a Sequence, or the component itself; none for null.
-    private func components(_ value: Value?, listedAs list: StaticString) -> [Value] {
+    private func components(_ value: Value?, listedAs list: String) -> [Value] {
         guard let value, !document.isNull(value) else { return [] }
         guard type(of: value) == "Sequence" else { return [value] }
-        return (document.array(document.member(list, of: value)) ?? []).flatMap { components($0, listedAs: list) }
+        return (document.array(document.member(list, of: value)) ?? .init()).flatMap { components($0, listedAs: list) }
     }
 
     // MARK: Normalizer
@@ -237,18 +239,16 @@ struct TokenizerJSON {
             case "ByteLevel": break  // moves offsets only
             case "TemplateProcessing":
                 var isAfterText = false
-                for piece in document.array(document.member("single", of: component)) ?? [] {
+                for piece in document.array(document.member("single", of: component)) ?? .init() {
                     if document.member("Sequence", of: piece) != nil {
                         isAfterText = true
                     } else if let special = document.member("SpecialToken", of: piece),
-                        let name = document.bytes(document.member("id", of: special))
+                        let name = document.string(document.member("id", of: special))
                     {
-                        let tokens = document.object(document.member("special_tokens", of: component)) ?? []
-                        let entry = tokens.last { document.bytes($0.key) == name }?.value
+                        let tokens = document.member("special_tokens", of: component)
+                        let entry = document.member(name, of: tokens)
                         guard let ids = document.array(document.member("ids", of: entry)) else {
-                            throw error(
-                                "template names a token that it does not define",
-                                found: String(decoding: name, as: UTF8.self))
+                            throw error("template names a token that it does not define", found: name)
                         }
                         for id in ids {
                             guard let id = document.int(id), id >= 0, id < Int(Int32.max) else {

@@ -119,7 +119,7 @@ static inline float value_f16(const uint8_t *p) { return moe_load_half(p); }
 static inline float value_bf16(const uint8_t *p) {
     uint16_t value;
     memcpy(&value, p, sizeof value);
-    return moe_bits_to_float((uint32_t)value << 16);
+    return moe_float_from_bits((uint32_t)value << 16);
 }
 
 #define DEFINE_FLOAT(name, bytes)                                                                                       \

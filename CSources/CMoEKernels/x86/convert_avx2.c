@@ -107,7 +107,7 @@ static void dequantize_bf16(const void *src, float *dst, int64_t k) {
     for (; i < k; i++) {
         uint16_t value;
         memcpy(&value, row + 2 * i, sizeof value);
-        dst[i] = moe_bits_to_float((uint32_t)value << 16);
+        dst[i] = moe_float_from_bits((uint32_t)value << 16);
     }
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// A JSON value as it stands in a file.
 package enum JSONValue: Sendable {
     indirect case object(JSONObject)
@@ -45,23 +47,15 @@ package enum JSONValue: Sendable {
         }
     }
 
-    init(_ reader: inout JSONReader, path: String) throws(ModelFileError) {
-        switch try reader.kind() {
-        case .object: self = .object(try JSONObject(&reader, path: path))
-        case .array:
-            var elements: [JSONValue] = []
-            try reader.array { reader throws(ModelFileError) in elements.append(try JSONValue(&reader, path: path)) }
-            self = .array(elements)
-        case .string: self = .string(try reader.string())
-        case .number:
-            switch try reader.number() {
-            case .integer(let value): self = .integer(value)
-            case .double(let value): self = .double(value)
-            }
-        case .bool: self = .bool(try reader.bool())
-        case .null:
-            try reader.null()
-            self = .null
+    fileprivate init(_ value: JSONDocument.Value, of json: JSONFile, path: String) {
+        switch json.document.content(value) {
+        case .object(let members): self = .object(JSONObject(members, of: json, path: path))
+        case .array(let elements): self = .array(elements.map { JSONValue($0, of: json, path: path) })
+        case .string(let value): self = .string(value)
+        case .integer(let value): self = .integer(value)
+        case .double(let value): self = .double(value)
+        case .bool(let value): self = .bool(value)
+        case .null: self = .null
         }
     }
 }
@@ -69,40 +63,36 @@ package enum JSONValue: Sendable {
 /// A JSON object of a configuration file. Accessors give nil for a key that is absent or null, and throw ``ModelFileError`` for
 /// a value of another type. A key that stands twice counts with its last value, as it does for Python.
 package struct JSONObject: Sendable {
-    /// For error messages.
-    package let file: String
+    private let json: JSONFile
     /// Where in the file this object stands: "", or "rope_scaling." …
     private let path: String
-    private let members: [String: JSONValue]
+    private let members: [String: JSONDocument.Value]
     /// In file order.
     package let keys: [String]
 
+    /// For error messages.
+    package var file: String { json.file }
+
     /// Parses a document that is one object.
     package init(_ bytes: [UInt8], file: String) throws(ModelFileError) {
-        self = try bytes.withUnsafeBufferPointer { buffer throws(ModelFileError) in
-            var reader = JSONReader(UnsafeRawBufferPointer(buffer), file: file, refusesDuplicates: false)
-            let object = try JSONObject(&reader, path: "")
-            try reader.end()
-            return object
-        }
+        let json = try JSONFile(bytes, file: file)
+        self.init(try json.root(), of: json, path: "")
     }
 
-    fileprivate init(_ reader: inout JSONReader, path: String) throws(ModelFileError) {
-        var members: [String: JSONValue] = [:]
+    fileprivate init(_ content: JSONDocument.Members, of json: JSONFile, path: String) {
+        var members: [String: JSONDocument.Value] = [:]
         var keys: [String] = []
-        try reader.object { key, reader throws(ModelFileError) in
-            let value = try JSONValue(&reader, path: "\(path)\(key).")
-            if members.updateValue(value, forKey: key) == nil { keys.append(key) }
+        for member in content {
+            let key = json.document.string(member.key)!
+            if members.updateValue(member.value, forKey: key) == nil { keys.append(key) }
         }
-        file = reader.file
-        (self.path, self.members, self.keys) = (path, members, keys)
+        (self.json, self.path, self.members, self.keys) = (json, path, members, keys)
     }
 
     /// nil when absent or null.
     package func value(_ key: String) -> JSONValue? {
-        guard let value = members[key] else { return nil }
-        if case .null = value { return nil }
-        return value
+        guard let value = members[key], !json.document.isNull(value) else { return nil }
+        return JSONValue(value, of: json, path: "\(path)\(key).")
     }
 
     package func string(_ key: String) throws(ModelFileError) -> String? {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// One safetensors file. Immutable; opening reads the header and no weight.
 ///
 /// Layout: a 64-bit little-endian length, that many bytes of JSON
@@ -39,21 +41,24 @@ package final class SafetensorsFile: WeightStore, Sendable {
         source = file.name
         let header = try SafetensorsFile.header(file)
         let dataStart = 8 + header.count
+        let json = try JSONFile([UInt8](header), file: file.name)
+        try json.refuseDuplicateKeys()
+        let members = try json.root()
         var names: [String] = []
-        var entries: [String: Entry] = [:]
+        var entries = [String: Entry](minimumCapacity: members.count)
         var metadata: [String: String] = [:]
-        var reader = JSONReader(header, file: file.name, refusesDuplicates: true)
-        try reader.object { name, reader throws(ModelFileError) in
+        for member in members {
+            let name = try json.string(member.key)
             if name == "__metadata__" {
-                try reader.object { key, reader throws(ModelFileError) in metadata[key] = try reader.string() }
-                return
+                for entry in try json.object(member.value) {
+                    metadata[try json.string(entry.key)] = try json.string(entry.value)
+                }
+                continue
             }
-            let fields = try EntryFields(&reader, tensor: name)
-            entries[name] = try fields.entry(
+            entries[name] = try EntryFields(member.value, of: json, tensor: name).entry(
                 tensor: name, dataStart: dataStart, fileSize: file.bytes.count, file: file.name)
             names.append(name)
         }
-        try reader.end()
         try checkOverlap(names.map { ($0, entries[$0]!.range) }, file: file.name)
         tensorBytes = entries.values.reduce(0) { $0 + $1.range.count }
         (tensorNames, self.entries, self.metadata) = (names, entries, metadata)
@@ -119,27 +124,26 @@ private struct EntryFields {
     var shape: [Int]?
     var offsets: [Int]?
 
-    init(_ reader: inout JSONReader, tensor: String) throws(ModelFileError) {
-        var (type, shape, offsets) = (SafetensorsType?.none, [Int]?.none, [Int]?.none)
-        try reader.object { key, reader throws(ModelFileError) in
+    init(_ value: JSONDocument.Value, of json: JSONFile, tensor: String) throws(ModelFileError) {
+        for field in try json.object(value) {
+            let key = try json.string(field.key)
             switch key {
-            case "dtype": type = SafetensorsType(try reader.string())
-            case "shape": shape = try EntryFields.integers(&reader, tensor: tensor, what: key)
-            case "data_offsets": offsets = try EntryFields.integers(&reader, tensor: tensor, what: key)
-            default: try reader.skip()
+            case "dtype": type = SafetensorsType(try json.string(field.value))
+            case "shape": shape = try EntryFields.integers(field.value, of: json, tensor: tensor, what: key)
+            case "data_offsets": offsets = try EntryFields.integers(field.value, of: json, tensor: tensor, what: key)
+            default: break
             }
         }
-        (self.type, self.shape, self.offsets) = (type, shape, offsets)
     }
 
     private static func integers(
-        _ reader: inout JSONReader, tensor: String, what: String
+        _ value: JSONDocument.Value, of json: JSONFile, tensor: String, what: String
     ) throws(ModelFileError) -> [Int] {
         var result: [Int] = []
-        try reader.array { reader throws(ModelFileError) in
-            guard case .integer(let value) = try reader.number(), value >= 0 else {
+        for element in try json.array(value) {
+            guard case .integer(let value) = json.document.content(element), value >= 0 else {
                 throw ModelFileError(
-                    file: reader.file, tensor: tensor, problem: "bad '\(what)'", expected: "integers from 0 to \(Int.max)")
+                    file: json.file, tensor: tensor, problem: "bad '\(what)'", expected: "integers from 0 to \(Int.max)")
             }
             result.append(value)
         }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Several safetensors files and the index that says which tensor lies in which: `model.safetensors.index.json` with
 /// `{"weight_map": {"tensor": "file", …}}`. Immutable.
 package final class ShardedSafetensors: WeightStore, Sendable {
@@ -47,35 +49,27 @@ package final class ShardedSafetensors: WeightStore, Sendable {
 
     /// In file order.
     private static func weightMap(_ index: String) throws(ModelFileError) -> [(tensor: String, shard: String)] {
-        let content = try MappedFile.contents(path: index, limit: indexLimit)
-        var map: [(tensor: String, shard: String)]?
-        try content.withUnsafeBufferPointer { buffer throws(ModelFileError) in
-            var reader = JSONReader(UnsafeRawBufferPointer(buffer), file: index, refusesDuplicates: true)
-            try reader.object { key, reader throws(ModelFileError) in
-                guard key == "weight_map" else {
-                    try reader.skip()
-                    return
-                }
-                var entries: [(tensor: String, shard: String)] = []
-                try reader.object { tensor, reader throws(ModelFileError) in
-                    let shard = try reader.string()
-                    // The index comes with the download; it must not reach outside its folder.
-                    guard !shard.isEmpty, shard != ".", shard != "..", !shard.utf8.contains(0), !shard.contains("/") else {
-                        throw ModelFileError(
-                            file: index, tensor: tensor, problem: "bad shard name",
-                            expected: "the name of a file beside the index",
-                            found: "'\(shard)'")
-                    }
-                    entries.append((tensor, shard))
-                }
-                map = entries
-            }
-            try reader.end()
+        let json = try JSONFile(MappedFile.contents(path: index, limit: indexLimit), file: index)
+        try json.refuseDuplicateKeys()
+        var members: JSONDocument.Members?
+        for member in try json.root() where try json.string(member.key) == "weight_map" {
+            members = try json.object(member.value)
         }
-        guard let map, !map.isEmpty else {
+        guard let members, !members.isEmpty else {
             throw ModelFileError(
                 file: index, problem: "no 'weight_map'", expected: "an object that maps tensors to files",
-                found: map == nil ? "nothing" : "an empty one")
+                found: members == nil ? "nothing" : "an empty one")
+        }
+        var map: [(tensor: String, shard: String)] = []
+        for member in members {
+            let (tensor, shard) = (try json.string(member.key), try json.string(member.value))
+            // The index comes with the download; it must not reach outside its folder.
+            guard !shard.isEmpty, shard != ".", shard != "..", !shard.utf8.contains(0), !shard.contains("/") else {
+                throw ModelFileError(
+                    file: index, tensor: tensor, problem: "bad shard name", expected: "the name of a file beside the index",
+                    found: "'\(shard)'")
+            }
+            map.append((tensor, shard))
         }
         return map
     }
