@@ -23,6 +23,30 @@ struct LayerWatch {
 }
 
 extension MoELayer {
+    /// Shows the experts' own outputs, before they are weighted, to the observers that ask for them.
+    func trace(
+        _ expertOutput: UnsafePointer<Float>, assignment: ExpertAssignment, plan: DispatchPlan, run: Range<Int>,
+        logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
+    ) {
+        for slice in step.batch.slices where run.contains(slice.start) {
+            guard let observer = slice.observer as? any ExpertOutputObserver else { continue }
+            let width = experts.weights.down[0].n
+            for index in 0..<slice.count {
+                let token = slice.start + index
+                let (first, last) = (Int(assignment.offsets[token]), Int(assignment.offsets[token + 1]))
+                let base = Int(assignment.offsets[run.lowerBound])
+                observer.observe(
+                    ExpertOutputs(
+                        layer: router.layer, position: slice.firstPosition + index, count: last - first, width: width,
+                        output: expertOutput, slots: plan.slots + (first - base), weights: assignment.weights + first,
+                        experts: assignment.experts + first,
+                        logits: UnsafeBufferPointer(
+                            start: logits + token * router.expertCount, count: router.expertCount),
+                        hidden: UnsafeBufferPointer(start: x + token * width, count: width)))
+            }
+        }
+    }
+
     /// Tells each slice's observer what was routed and what the kernels counted.
     func report(
         _ assignment: ExpertAssignment, logits: UnsafePointer<Float>, evaluations: UnsafePointer<Int32>, expertBytes: Int,

@@ -22,7 +22,7 @@ struct MoELayer {
     func callAsFunction(_ x: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>, step: ForwardStep) throws {
         var watch = LayerWatch()
         let logits = try router.logits(x, step: step)
-        let assignment = router.assign(logits, step: step)
+        let assignment = router.assign(logits, x: x, step: step)
         watch.routed()
 
         let evaluations = step.scratch.integers(step.rows)
@@ -32,6 +32,7 @@ struct MoELayer {
             let plan = DispatchPlan(
                 assignment, tokens: run.rows, expertCount: router.expertCount, scratch: step.scratch)
             let expertOutput = try experts(x, plan: plan, path: run.path, evaluations: evaluations, step: step)
+            trace(expertOutput, assignment: assignment, plan: plan, run: run.rows, logits: logits, x: x, step: step)
             Ops.combine(
                 expertOutput, assignment: assignment, plan: plan, tokens: run.rows, into: output,
                 width: experts.weights.down[0].n, pool: step.context.pool)

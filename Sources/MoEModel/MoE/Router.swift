@@ -24,7 +24,10 @@ struct Router {
     }
 
     /// Logits `[T, E]` to each token's experts and combine weights.
-    func assign(_ logits: UnsafePointer<Float>, step: ForwardStep) -> ExpertAssignment {
+    /// - Parameter x: `[T, d]`, the router's input: for policies that ask for its norm.
+    func assign(
+        _ logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
+    ) -> ExpertAssignment {
         let limits = step.batch.slices.map { slice in
             min(
                 expertCount,
@@ -33,14 +36,14 @@ struct Router {
         let capacity = zip(step.batch.slices, limits).reduce(0) { $0 + $1.0.count * $1.1 }
         let assignment = ExpertAssignment(tokenCount: step.rows, capacity: capacity, scratch: step.scratch)
         for (slice, limit) in zip(step.batch.slices, limits) {
-            assign(slice, limit: limit, logits: logits, to: assignment, step: step)
+            assign(slice, limit: limit, logits: logits, x: x, to: assignment, step: step)
         }
         return assignment
     }
 
     private func assign(
-        _ slice: ForwardBatch.Slice, limit: Int, logits: UnsafePointer<Float>, to assignment: ExpertAssignment,
-        step: ForwardStep
+        _ slice: ForwardBatch.Slice, limit: Int, logits: UnsafePointer<Float>, x: UnsafePointer<Float>,
+        to assignment: ExpertAssignment, step: ForwardStep
     ) {
         let (count, scratch) = (slice.count, step.scratch)
         let scores = scratch.floats(count * expertCount)
@@ -56,7 +59,8 @@ struct Router {
             let token = slice.start + row
             let context = RoutingContext(
                 layer: layer, layerCount: layerCount, position: slice.firstPosition + row, phase: slice.phase,
-                expertCount: expertCount, modelExpertsPerToken: expertsPerToken)
+                expertCount: expertCount, modelExpertsPerToken: expertsPerToken,
+                hiddenNorm: slice.routing.usesHiddenNorm ? Self.norm(x + token * gate.weights.k, count: gate.weights.k) : 0)
             let asked = slice.routing.expertCount(
                 for: context, logits: Span(_unsafeStart: logits + token * expertCount, count: expertCount),
                 ranked: Span(_unsafeStart: ranked + row * limit, count: limit))
@@ -69,5 +73,11 @@ struct Router {
             gating.weigh(UnsafeMutableBufferPointer(start: assignment.weights + start, count: kept))
             assignment.offsets[token + 1] = Int32(start + kept)
         }
+    }
+
+    private static func norm(_ row: UnsafePointer<Float>, count: Int) -> Float {
+        var sum: Float = 0
+        for index in 0..<count { sum += row[index] * row[index] }
+        return sum.squareRoot()
     }
 }

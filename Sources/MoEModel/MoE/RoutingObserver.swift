@@ -67,3 +67,30 @@ public struct RoutingEvent: ~Copyable {
         return Double(log(total) - weighted / total) / M_LN2
     }
 }
+
+/// An observer that also sees what each expert computed: calibration. Costs nothing where no observer asks.
+package protocol ExpertOutputObserver: RoutingObserver {
+    func observe(_ outputs: borrowing ExpertOutputs)
+}
+
+/// One token in one MoE layer, before its experts' outputs are weighted and summed. Valid only during the call.
+package struct ExpertOutputs: ~Copyable {
+    package let layer: Int
+    package let position: Int
+    /// Experts that ran, and the length of an output.
+    package let count: Int
+    package let width: Int
+    let output: UnsafePointer<Float>
+    let slots: UnsafePointer<Int32>
+    let weights: UnsafePointer<Float>
+    let experts: UnsafePointer<Int32>
+    /// `[E]`: the router's raw logits.
+    package let logits: UnsafeBufferPointer<Float>
+    /// `[d]`: the input of router and experts.
+    package let hidden: UnsafeBufferPointer<Float>
+
+    /// `[d]`: the output of the expert at this rank, best first.
+    package func output(rank: Int) -> UnsafePointer<Float> { output + Int(slots[rank]) * width }
+    package func weight(rank: Int) -> Float { weights[rank] }
+    package func expert(rank: Int) -> Int { Int(experts[rank]) }
+}

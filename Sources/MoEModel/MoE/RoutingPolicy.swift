@@ -12,9 +12,12 @@ public struct RoutingContext: Sendable {
     public let expertCount: Int
     /// k: how many the model was trained with (`num_experts_per_tok`).
     public let modelExpertsPerToken: Int
+    /// Euclidean norm of the router's input; 0 unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
+    public let hiddenNorm: Float
 
     public init(
-        layer: Int, layerCount: Int, position: Int, phase: ForwardPhase, expertCount: Int, modelExpertsPerToken: Int
+        layer: Int, layerCount: Int, position: Int, phase: ForwardPhase, expertCount: Int, modelExpertsPerToken: Int,
+        hiddenNorm: Float = 0
     ) {
         self.layer = layer
         self.layerCount = layerCount
@@ -22,6 +25,7 @@ public struct RoutingContext: Sendable {
         self.phase = phase
         self.expertCount = expertCount
         self.modelExpertsPerToken = modelExpertsPerToken
+        self.hiddenNorm = hiddenNorm
     }
 }
 
@@ -42,6 +46,9 @@ public protocol RoutingPolicy: Sendable {
     /// The most experts ``expertCount(for:logits:ranked:)`` will ask for. The ranking is at least this long (at most E).
     func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int
 
+    /// Whether ``RoutingContext/hiddenNorm`` is wanted. Default: false.
+    var usesHiddenNorm: Bool { get }
+
     /// How many of the best experts to run for this token.
     ///
     /// - Parameters:
@@ -50,4 +57,8 @@ public protocol RoutingPolicy: Sendable {
     ///     ``maximumExperts(modelExpertsPerToken:expertCount:)`` of them.
     /// - Returns: a count, clamped by the caller to `0...ranked.count`. 0 skips all routed experts of the layer.
     func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int
+}
+
+extension RoutingPolicy {
+    public var usesHiddenNorm: Bool { false }
 }
