@@ -128,24 +128,28 @@ extension LLM {
 }
 
 /// One text through the model for its logits, in a cache of its own: whatever the engine holds is left alone.
-private final class EvaluationPass {
+final class EvaluationPass {
     private let runner: ModelRunner
     private let chunk: Int
     private let routing: RoutingChoice
     private let statistics: RoutingStatistics?
+    /// Who sees the routing: the statistics, unless somebody else is named.
+    private let observer: (any RoutingObserver)?
     private let blockTable: [Int32]
     private var position = 0
     /// Rows of logits at a time: bounds their memory.
     private let rowsAtATime = 128
 
     init(
-        runner: ModelRunner, positions: Int, chunk: Int, routing: RoutingChoice, statistics: RoutingStatistics? = nil
+        runner: ModelRunner, positions: Int, chunk: Int, routing: RoutingChoice, statistics: RoutingStatistics? = nil,
+        observer: (any RoutingObserver)? = nil
     ) throws {
         let cache = try runner.cache.sibling(positions: positions)
         self.runner = ModelRunner(model: runner.model, context: runner.context, cache: cache)
         self.chunk = chunk
         self.routing = routing
         self.statistics = statistics
+        self.observer = observer ?? statistics
         blockTable = (0..<Int32(cache.blockCount)).map { $0 }
     }
 
@@ -158,7 +162,7 @@ private final class EvaluationPass {
         while position < end {
             try Task.checkCancellation()
             let wanted = position >= first
-            let count = min(rest.count, wanted ? min(chunk, rowsAtATime) : min(chunk, first - position))
+            let count = min(rest.count, chunk, wanted ? rowsAtATime : first - position)
             try run(rest.prefix(count), phase: .prefill, wanted: wanted, row: row)
             rest = rest.dropFirst(count)
         }
@@ -174,7 +178,7 @@ private final class EvaluationPass {
         var batch = ForwardBatch()
         batch.append(
             tokens: tokens, firstPosition: position, blockTable: blockTable, phase: phase,
-            routing: routing.policy(for: phase), observer: statistics, logits: wanted ? 0..<tokens.count : 0..<0)
+            routing: routing.policy(for: phase), observer: observer, logits: wanted ? 0..<tokens.count : 0..<0)
         let (logits, seconds) = try runner.run(batch)
         statistics?.addForward(seconds: seconds)
         position += tokens.count

@@ -7,6 +7,7 @@ import Synchronization
 /// What a person sees: standard output for results, standard error for all else.
 enum Terminal {
     static let errorIsTerminal = isatty(STDERR_FILENO) == 1
+    static let outputIsTerminal = isatty(STDOUT_FILENO) == 1
     nonisolated(unsafe) private static var lineIsOpen = false
 
     /// Text to standard output, at once.

@@ -141,7 +141,7 @@ import Testing
     }
 
     @Test func helpShowsExamples() async throws {
-        for command in ["generate", "tokenize", "logits", "perplexity", "bench", "inspect", "doctor"] {
+        for command in ["generate", "tokenize", "logits", "perplexity", "bench", "route", "inspect", "doctor"] {
             let result = try await Self.run([command, "--help"])
             #expect(result.code == 0 && result.output.contains("EXAMPLES"), "\(command)")
         }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import MoEInfer
+
+struct RouteCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "route",
+        abstract: "Show how many experts each token of a text got, and which.",
+        discussion: """
+            Colours every token by its experts (mean over layers), and with --html writes a page that stands alone: the tokens,
+            a histogram of k per layer, which expert serves which domain, and how much the two have to do with each other.
+            --text may be given several times, as FILE or NAME=FILE: every file is a domain.
+
+            EXAMPLES
+              moe-infer route --text story.txt --routing top-p:p=0.7
+              moe-infer route --text prose=a.txt --text code=b.py --routing top-p:p=0.7 --html routes.html
+              moe-infer route --text a.txt --json | jq .moe
+            """)
+
+    @Option(help: ArgumentHelp("A text file, or NAME=FILE. May be given several times.", valueName: "file"))
+    var text: [String]
+
+    @Option(help: "Write an HTML page.")
+    var html: String?
+
+    @Option(help: "The most bytes of each text to read.")
+    var maxBytes = 20_000
+
+    @OptionGroup var model: ModelOptions
+
+    @Option(help: ArgumentHelp("Experts per token, as for generate.", valueName: "spec"))
+    var routing: String?
+
+    @Flag(help: "Write one JSON document.")
+    var json = false
+
+    func validate() throws {
+        if maxBytes < 1 { throw ValidationError("--max-bytes must be at least 1") }
+    }
+
+    func run() async throws {
+        let policy = try RoutingSpecification.parse(routing ?? "native")
+        let texts = try text.map { try domain($0) }
+        let llm = try await model.load()
+        let trace = try await Interrupts.cancelling { try await llm.route(texts, routing: RoutingChoice(policy)) }
+        if let html {
+            let page = RoutePage(trace: trace, routing: routing ?? "native", model: model.model ?? "embedded model")
+            try write(page.html, to: html)
+        }
+        if json {
+            try Terminal.write(json: trace)
+            return
+        }
+        for domain in trace.domains {
+            if trace.domains.count > 1 { Terminal.write("— \(domain.name)\n") }
+            Terminal.write(domain.tokens.map { Self.coloured($0.text, heat: trace.heat($0.meanExperts)) }.joined() + "\n\n")
+        }
+        Terminal.error("[" + Figures.parts(trace.moe).joined(separator: " · ") + "]")
+        if trace.domains.count > 1 {
+            let bits = trace.mutualInformationBits.map { Figures.number($0, 3) }.joined(separator: " ")
+            Terminal.error("[domain and expert share, by layer: \(bits) bits]")
+        }
+        if let html { Terminal.error("[\(html)]") }
+    }
+
+    /// `NAME=FILE` or `FILE`, cut after a whole character.
+    private func domain(_ argument: String) throws -> (domain: String, text: String) {
+        let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
+        let isPair = parts.count == 2 && !FileManager.default.fileExists(atPath: argument)
+        let path = isPair ? parts[1] : argument
+        let whole = try PromptInput.read(argument: nil, file: path)
+        let cut = whole.utf8.prefix(maxBytes)
+        let text = String(cut) ?? String(whole.unicodeScalars.prefix(maxBytes / 4))
+        return (isPair ? parts[0] : URL(fileURLWithPath: path).lastPathComponent, text)
+    }
+
+    private func write(_ text: String, to path: String) throws {
+        do {
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+        } catch {
+            throw InputError(description: "\(path): cannot be written")
+        }
+    }
+
+    /// Cool for one expert, warm for the most. Plain text where nobody watches.
+    private static func coloured(_ text: String, heat: Double) -> String {
+        guard Terminal.outputIsTerminal else { return text }
+        // Colours of the 256: blue, cyan, green, yellow, orange, red.
+        let palette = [25, 31, 37, 71, 107, 143, 179, 173, 167, 160]
+        let colour = palette[min(palette.count - 1, Int(heat * Double(palette.count)))]
+        // A newline carries no colour.
+        return text.split(separator: "\n", omittingEmptySubsequences: false)
+            .map { $0.isEmpty ? "" : "\u{1B}[48;5;\(colour);38;5;15m\($0)\u{1B}[0m" }.joined(separator: "\n")
+    }
+}
