@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that the build needs. Without root it says exactly what to install, and fails.
 set -euo pipefail
 

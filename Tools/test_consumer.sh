@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Depends on this package by a git tag, as a stranger would, builds the examples against it and generates text. This is what
 # proves that the manifest holds nothing a tagged dependency may not have (unsafeFlags, local paths).
 set -euo pipefail
@@ -9,8 +10,8 @@ trap 'rm -rf "$work"' EXIT
 
 # The working tree, committed and tagged in a repository of its own.
 mkdir "$work/moe-infer"
-git -C "$root" ls-files -z --cached --others --exclude-standard | (cd "$root" && xargs -0 tar cf - --ignore-failed-read 2>/dev/null) |
-    tar xf - -C "$work/moe-infer"
+git -C "$root" ls-files -z --cached --others --exclude-standard |
+    tar cf - -C "$root" --null --ignore-failed-read -T - 2>/dev/null | tar xf - -C "$work/moe-infer"
 git -C "$work/moe-infer" init -q
 git -C "$work/moe-infer" add -A
 git -C "$work/moe-infer" -c user.name=test -c user.email=test@localhost commit -qm "consumer test"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The row kernels of one ISA: what row_ops.c, attention.c and kv_store.c compute a row with. Each is complete in ref/ and
+// The row kernels of one ISA: what row_ops.c, attention.c and attention.c compute a row with. Each is complete in ref/ and
 // overridden in x86/. The loops are written once, in row_kernels_body.h.
 #ifndef MOE_ROW_KERNELS_H
 #define MOE_ROW_KERNELS_H

@@ -232,3 +232,14 @@ void moe_add_gated(moe_pool *pool, const float *gate, const float *x, float *out
     const gated_context context = {moe_row_kernels_best(), gate, x, out, d};
     split_range(pool, rows, rows_of(GRAIN_COPY, d), gated_range, &context);
 }
+
+bool moe_all_finite(const float *x, int64_t count) {
+    // An exponent of all ones is an infinity or no number; as integers, so that the loop vectorises.
+    uint32_t found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        found |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return found == 0;
+}

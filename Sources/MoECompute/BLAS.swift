@@ -11,6 +11,11 @@ public struct BLASLibraryError: Error, Equatable, Sendable, CustomStringConverti
 /// The BLAS of this process: the linked library, or one that was loaded by name (`MOE_BLAS_LIBRARY`).
 package enum BLAS {
     private static let named = Mutex<String?>(nil)
+    /// Whether products may be running on it.
+    private static let inUse = Atomic(false)
+
+    /// From now on another library is refused: it would change under products that run.
+    package static func use() { named.withLock { _ in inUse.store(true, ordering: .relaxed) } }
 
     /// Makes another library compute all BLAS products from now on. Call before the first product; a second call with the
     /// same name does nothing, so that every engine may ask for what its settings say.
@@ -23,6 +28,11 @@ package enum BLAS {
             if let named {
                 throw BLASLibraryError(
                     description: "BLAS library '\(library)' cannot be loaded: this process uses '\(named)' already")
+            }
+            if inUse.load(ordering: .relaxed) {
+                throw BLASLibraryError(
+                    description: "BLAS library '\(library)' cannot be loaded: an engine of this process uses the linked one"
+                )
             }
             var error = [CChar](repeating: 0, count: 1024)
             if moe_blas_load(library, &error, error.count) != 0 {

@@ -14,6 +14,7 @@ package final class ComputeContext {
     private let reference = ReferenceBackend()
 
     package init(threads: Int, plan: MatmulPlan = MatmulPlan()) throws {
+        BLAS.use()
         pool = try ThreadPool(threads: threads)
         self.plan = plan
     }

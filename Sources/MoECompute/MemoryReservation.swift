@@ -31,5 +31,15 @@ package final class MemoryReservation: @unchecked Sendable {
         byteCount = bytes
     }
 
+    /// Memory that the machine could give now; nil where /proc does not say.
+    package static func availableBytes() -> Int? {
+        guard
+            let line = TextFile.read("/proc/meminfo")?.split(separator: "\n").first(where: { $0.hasPrefix("MemAvailable:") }
+            ),
+            let kibibytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
+        else { return nil }
+        return kibibytes * 1024
+    }
+
     deinit { munmap(base, max(byteCount, 1)) }
 }

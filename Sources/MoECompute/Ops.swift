@@ -40,6 +40,9 @@ package enum Ops {
         moe_swiglu(pool.handle, gate, up, output, Int64(count))
     }
 
+    /// Whether every value is a finite number.
+    package static func isFinite(_ x: UnsafePointer<Float>, count: Int) -> Bool { moe_all_finite(x, Int64(count)) }
+
     /// y += x, element by element.
     package static func add(
         _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>, count: Int, pool: ThreadPool

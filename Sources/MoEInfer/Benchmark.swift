@@ -39,6 +39,13 @@ struct Benchmark {
         chunkSize = settings.chunk
     }
 
+    /// - Throws: ``RequestError`` for what cannot be measured.
+    static func check(count: Int, batch: Int, repetitions: Int) throws {
+        guard count >= 1, batch >= 1, repetitions >= 1 else {
+            throw RequestError("nothing to measure: \(count) tokens, \(batch) sequences, \(repetitions) repetitions")
+        }
+    }
+
     private var configuration: ModelConfiguration { runner.model.configuration }
 
     private struct Sequence {
@@ -120,7 +127,7 @@ struct Benchmark {
     private func sequences(_ count: Int, positions: Int) throws -> (ModelRunner, [Sequence]) {
         guard positions <= configuration.contextLength else {
             throw RequestError(
-                "\(positions) positions are needed, but the model's context is \(configuration.contextLength)")
+                "\(positions) positions are needed, but the context holds \(configuration.contextLength)")
         }
         let blockSize = runner.cache.blockSize
         let perSequence = (positions + blockSize - 1) / blockSize

@@ -3,6 +3,7 @@
 import Dispatch
 import MoEModel
 import MoETokenizer
+import Synchronization
 
 /// Requests to tokens: schedule -> run -> sample -> emit, one step after the other, on a thread of its own so that a long
 /// step never blocks the cooperative pool.
@@ -19,6 +20,8 @@ package actor Engine {
     private var sequences: [Int: Sequence] = [:]
     private var nextID = 0
     private var isRunning = false
+    /// The most sequences that shared a step.
+    package private(set) var largestBatch = 0
     private let scratch = SamplingScratch()
     private let raw = LogitsCopy()
 
@@ -32,10 +35,23 @@ package actor Engine {
 
     /// Blocks not in use, and blocks in all: for tests and statistics.
     package var blockCounts: (free: Int, total: Int) { (scheduler.blocks.freeCount, scheduler.blocks.blockCount) }
+    /// Whether no request is under way and every block is free.
+    package var isEmpty: Bool { scheduler.isIdle && blockCounts.free == blockCounts.total }
     package var preemptions: Int { scheduler.preemptions }
 
-    /// Queues a request. Its events go to the continuation; when the listener goes away, its blocks are free at once.
-    func submit(_ prompt: [Int32], options: GenerationOptions, to continuation: Sequence.Stream.Continuation) {
+    /// Whether a request is still wanted. Made with its stream, so that a listener who leaves before the engine has seen the
+    /// request is not missed.
+    final class Ticket: Sendable {
+        private let cancelled = Atomic(false)
+        var isCancelled: Bool { cancelled.load(ordering: .acquiring) }
+        func cancel() { cancelled.store(true, ordering: .releasing) }
+    }
+
+    /// Queues a request. Its events go to the continuation.
+    func submit(
+        _ prompt: [Int32], options: GenerationOptions, ticket: Ticket, to continuation: Sequence.Stream.Continuation
+    ) {
+        if ticket.isCancelled { return }
         do {
             try check(prompt, options: options)
         } catch {
@@ -46,17 +62,14 @@ package actor Engine {
         nextID += 1
         let limit = min(options.sampling.maxTokens, contextLength - prompt.count)
         let sequence = Sequence(
-            id: id, prompt: prompt, options: options, limit: limit, tokenizer: tokenizer, continuation: continuation)
+            id: id, prompt: prompt, options: options, limit: limit, tokenizer: tokenizer, ticket: ticket,
+            continuation: continuation)
         if limit == 0 {
             sequence.finish(.length)
             return
         }
         sequences[id] = sequence
         scheduler.add(id: id, promptCount: prompt.count)
-        continuation.onTermination = { [weak self] reason in
-            guard case .cancelled = reason else { return }
-            Task { await self?.cancel(id) }
-        }
         start()
     }
 
@@ -73,9 +86,12 @@ package actor Engine {
         }
     }
 
-    private func cancel(_ id: Int) {
-        guard sequences.removeValue(forKey: id) != nil else { return }
-        scheduler.remove(id: id)
+    /// Frees the blocks of every request whose listener has gone.
+    func collectCancelled() {
+        for (id, sequence) in sequences where sequence.ticket.isCancelled {
+            sequences[id] = nil
+            scheduler.remove(id: id)
+        }
     }
 
     /// Runs work of another kind (logits, perplexity, measurements) between steps.
@@ -109,6 +125,7 @@ package actor Engine {
     }
 
     private func step() throws {
+        collectCancelled()
         let slices = scheduler.schedule()
         var batch = ForwardBatch()
         for slice in slices {
@@ -117,24 +134,35 @@ package actor Engine {
             batch.append(
                 tokens: sequence.tokens[slice.range], firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
                 phase: slice.phase, routing: sequence.options.routing.policy(for: slice.phase),
-                observer: sequence.statistics, logits: slice.samples ? [slice.range.count - 1] : [])
+                observer: slice.isReplay ? nil : sequence.observer, logits: slice.samples ? [slice.range.count - 1] : [])
         }
+        if slices.isEmpty { return }
+        largestBatch = max(largestBatch, slices.count)
         let (logits, seconds) = try runner.run(batch)
 
         var row = 0
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
-            sequence.statistics.addForward(seconds: seconds * Double(slice.range.count) / Double(batch.count))
+            if !slice.isReplay {
+                sequence.statistics.addForward(seconds: seconds * Double(slice.range.count) / Double(batch.count))
+            }
             guard slice.samples else { continue }
             let width = runner.vocabularySize
             let values = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1) * width])
             row += 1
-            if let reason = sequence.advance(values, scratch: scratch, raw: raw) {
-                scheduler.remove(id: slice.id)
-                sequences[slice.id] = nil
-                sequence.finish(reason)
-            } else {
+            let outcome = Result {
+                try runner.check(UnsafeBufferPointer(values))
+                return sequence.advance(values, scratch: scratch, raw: raw)
+            }
+            if case .success(nil) = outcome {
                 scheduler.append(id: slice.id)
+                continue
+            }
+            scheduler.remove(id: slice.id)
+            sequences[slice.id] = nil
+            switch outcome {
+            case .success(let reason): sequence.finish(reason ?? .stop)
+            case .failure(let error): sequence.continuation.finish(throwing: error)
             }
         }
     }

@@ -6,6 +6,8 @@ public import MoEModel
 public struct GenerationOptions: Sendable {
     public var sampling: SamplingOptions
     public var routing: RoutingChoice
+    /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
+    public var observer: (any RoutingObserver)?
 
     public init(sampling: SamplingOptions = SamplingOptions(), routing: RoutingChoice = RoutingChoice()) {
         self.sampling = sampling
@@ -38,6 +40,8 @@ public struct RoutingChoice: Sendable {
 /// What a generation tells while it runs.
 public enum GenerationEvent: Sendable {
     case token(GeneratedToken)
+    /// Text that was held back (it might have begun a stop text, or a character) and turns out to belong to the result.
+    case text(String)
     /// The last event.
     case finished(GenerationResult)
 }

@@ -40,6 +40,7 @@ extension LLM {
         if let token = tokens.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
             throw RequestError("token \(token) is not in the vocabulary of \(vocabularySize)")
         }
+        if let decodeFrom, decodeFrom < 1 { throw RequestError("decoding must start at 1 or later, found \(decodeFrom)") }
         let chunk = settings.chunk
         try await engine.exclusively { runner in
             let pass = try EvaluationPass(runner: runner, positions: tokens.count, chunk: chunk, routing: routing)
@@ -109,6 +110,7 @@ extension LLM {
     public func benchmarkPrompt(
         _ count: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> BenchmarkResult {
+        try Benchmark.check(count: count, batch: 1, repetitions: repetitions)
         let settings = settings
         return try await engine.exclusively {
             try Benchmark($0, settings: settings).prompt(count, repetitions: repetitions, routing: routing, named: name)
@@ -119,6 +121,7 @@ extension LLM {
     public func benchmarkGeneration(
         _ count: Int, batch: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> BenchmarkResult {
+        try Benchmark.check(count: count, batch: batch, repetitions: repetitions)
         let settings = settings
         return try await engine.exclusively {
             try Benchmark($0, settings: settings).generation(
@@ -184,7 +187,9 @@ final class EvaluationPass {
         position += tokens.count
         let width = runner.vocabularySize
         for index in 0..<batch.logitRows.count {
-            try row(UnsafeBufferPointer(rebasing: logits[index * width..<(index + 1) * width]))
+            let values = UnsafeBufferPointer(rebasing: logits[index * width..<(index + 1) * width])
+            try runner.check(values)
+            try row(values)
         }
     }
 }

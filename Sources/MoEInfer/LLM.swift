@@ -37,13 +37,14 @@ public final class LLM: Sendable {
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
     ///
-    /// - Throws: ``ModelFileError``, ``TokenizerError``, ``RequestError`` (a context longer than the model's), or
-    ///   ``ResourceError`` (no memory for the context).
+    /// - Throws: ``ModelFileError``, ``RequestError`` (a context longer than the model's), ``SettingsError``,
+    ///   ``BLASLibraryError``, or ``ResourceError`` (no memory for the context).
     public static func load(_ source: ModelSource, options: EngineOptions = EngineOptions()) async throws -> LLM {
         try LLM(source, settings: options.settings)
     }
 
     private init(_ source: ModelSource, settings: Settings) throws {
+        try settings.validate()
         try BLASLibrary.prepare(settings)
         let file = try ModelFile.open(source)
         let configuration = try file.configuration()
@@ -54,16 +55,26 @@ public final class LLM: Sendable {
                 "a context of \(context) positions was asked for, but the model's is \(configuration.contextLength)")
         }
         let (blockSize, attention) = (32, configuration.attention)
-        let positions = settings.cache ?? context * settings.batch
+        let precision = settings.kvPrecision ?? .f16
+        let bytesPerBlock = KVCache.bytesPerBlock(
+            precision: precision, blockSize: blockSize, layerCount: configuration.layerCount, kvHeads: attention.kvHeads,
+            headDim: attention.headDim)
+        let positions =
+            settings.cache
+            ?? Self.defaultCache(
+                context: context, batch: settings.batch, bytesPerPosition: bytesPerBlock / blockSize)
         guard positions >= context else {
             throw RequestError("a cache of \(positions) positions cannot hold one context of \(context)")
         }
+        let blockCount = (positions + blockSize - 1) / blockSize
+        guard blockCount < Int(Int32.max) else {
+            throw ResourceError(what: "KV cache of \(positions) positions", bytes: nil)
+        }
         let cache = try KVCache(
-            precision: settings.kvPrecision ?? .f16, blockSize: blockSize,
-            blockCount: (positions + blockSize - 1) / blockSize,
+            precision: precision, blockSize: blockSize, blockCount: blockCount,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let runner = ModelRunner(
-            model: try file.model(), context: try ComputeContext(settings: settings), cache: cache)
+            model: try file.model(contextLength: context), context: try ComputeContext(settings: settings), cache: cache)
 
         loadedTokenizer = tokenizer
         self.settings = settings
@@ -74,6 +85,13 @@ public final class LLM: Sendable {
         engine = Engine(
             runner: runner, tokenizer: try? tokenizer.get(),
             limits: Scheduler.Limits(sequences: settings.batch, chunk: settings.chunk), contextLength: context)
+    }
+
+    /// All sequences at full length, or what half of the free memory holds: the scheduler copes with less than all. At least
+    /// one whole context.
+    private static func defaultCache(context: Int, batch: Int, bytesPerPosition: Int) -> Int {
+        let budget = MemoryReservation.availableBytes().map { $0 / 2 / max(bytesPerPosition, 1) } ?? .max
+        return max(context, min(context * batch, budget))
     }
 
     private static func tokenizer(of file: ModelFile, vocabularySize: Int) throws -> Tokenizer {
@@ -104,8 +122,13 @@ public final class LLM: Sendable {
         tokens: [Int32], options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
         let (stream, continuation) = AsyncThrowingStream<GenerationEvent, any Error>.makeStream()
-        let engine = engine
-        Task { await engine.submit(tokens, options: options, to: continuation) }
+        let (engine, ticket) = (engine, Engine.Ticket())
+        continuation.onTermination = { reason in
+            guard case .cancelled = reason else { return }
+            ticket.cancel()
+            Task { await engine.collectCancelled() }
+        }
+        Task { await engine.submit(tokens, options: options, ticket: ticket, to: continuation) }
         return stream
     }
 
@@ -130,18 +153,8 @@ extension ComputeContext {
 
 /// The process has one BLAS: the first engine's settings load it.
 enum BLASLibrary {
-    /// - Throws: ``SettingsError`` when the library that the settings name is not a BLAS.
+    /// - Throws: ``BLASLibraryError`` when the library that the settings name is not a BLAS, or another is in use already.
     static func prepare(_ settings: Settings) throws {
-        guard let library = settings.blasLibrary else { return }
-        do {
-            try BLAS.load(library)
-        } catch {
-            throw BLASLoadError(description: "MOE_BLAS_LIBRARY '\(library)': \(error)")
-        }
+        if let library = settings.blasLibrary { try BLAS.load(library) }
     }
-}
-
-/// A BLAS library that cannot be used, in one line.
-public struct BLASLoadError: Error, Equatable, Sendable, CustomStringConvertible {
-    public let description: String
 }

@@ -21,6 +21,14 @@ package final class ModelRunner {
 
     package var vocabularySize: Int { model.configuration.vocabularySize }
 
+    /// - Throws: ``RequestError`` when a row of logits is not made of numbers: weights or scales of the file are damaged, and
+    ///   anything chosen from it would be arbitrary.
+    package func check(_ row: UnsafeBufferPointer<Float>) throws {
+        guard Ops.isFinite(row.baseAddress!, count: row.count) else {
+            throw RequestError("the model computed logits that are not finite numbers: its weights or scales are damaged")
+        }
+    }
+
     /// Runs one step.
     /// - Returns: `[batch.logitRows.count, vocabulary]`, valid until the next call, and the seconds that the model took.
     package func run(_ batch: ForwardBatch) throws -> (logits: UnsafeMutableBufferPointer<Float>, seconds: Double) {

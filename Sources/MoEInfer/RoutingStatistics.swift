@@ -29,7 +29,6 @@ public final class RoutingStatistics: RoutingObserver {
     public init() {}
 
     public func observe(_ event: borrowing RoutingEvent) {
-        // Spans cannot cross into the closure: sums are made here.
         let (layer, tokens, experts) = (event.layer, event.tokenCount, event.expertCount)
         state.withLock { state in
             state.layers[layer, default: Layer()].add(event)

@@ -36,6 +36,8 @@ package struct Scheduler: Sendable {
         package let range: Range<Int>
         package let phase: ForwardPhase
         package let blockTable: [Int32]
+        /// Whether these positions were computed before and are computed again after a preemption.
+        package let isReplay: Bool
         /// Whether the last row's logits choose a new token. Not while a preempted sequence is replayed.
         package let samples: Bool
     }
@@ -47,6 +49,8 @@ package struct Scheduler: Sendable {
         var tokenCount: Int
         /// Positions in the cache.
         var computed = 0
+        /// The most positions that were ever in the cache.
+        var reached = 0
         var blockTable: [Int32] = []
     }
 
@@ -146,9 +150,12 @@ package struct Scheduler: Sendable {
     private func advance(_ entry: inout Entry) -> Slice {
         let range = next(entry)
         let phase: ForwardPhase = entry.computed < entry.promptCount ? .prefill : .decode
+        // Slices after a preemption are those from before it: each is replayed whole or new.
+        let isReplay = range.upperBound <= entry.reached
         entry.computed = range.upperBound
+        entry.reached = max(entry.reached, range.upperBound)
         return Slice(
-            id: entry.id, range: range, phase: phase, blockTable: entry.blockTable,
+            id: entry.id, range: range, phase: phase, blockTable: entry.blockTable, isReplay: isReplay,
             samples: range.upperBound == entry.tokenCount)
     }
 }

@@ -12,7 +12,10 @@ final class Sequence {
     /// Prompt and generated.
     private(set) var tokens: [Int32]
     let options: GenerationOptions
-    let statistics = RoutingStatistics()
+    let ticket: Engine.Ticket
+    let statistics: RoutingStatistics
+    /// The statistics, and whoever else the request named.
+    let observer: any RoutingObserver
     let continuation: Stream.Continuation
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
     private let limit: Int
@@ -22,18 +25,23 @@ final class Sequence {
     private var stops: StopMatcher
     private var text = ""
     private var logprobs: [TokenLogprobs] = []
+    private var stopTextFound = false
     private var started: ContinuousClock.Instant?
     private var firstToken: ContinuousClock.Instant?
     private var lastToken: ContinuousClock.Instant?
 
     init(
-        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer?,
+        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer?, ticket: Engine.Ticket,
         continuation: Stream.Continuation
     ) {
         self.id = id
         promptCount = prompt.count
         tokens = prompt
         self.options = options
+        self.ticket = ticket
+        let statistics = RoutingStatistics()
+        self.statistics = statistics
+        observer = options.observer.map { ObserverPair(first: statistics, second: $0) } ?? statistics
         self.limit = limit
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
@@ -73,17 +81,22 @@ final class Sequence {
         let (new, stopped) = stops.append(decoder?.append(token) ?? "")
         text += new
         continuation.yield(.token(GeneratedToken(id: token, text: new, logprobs: entry)))
-        if stopped { return .stop }
+        if stopped {
+            stopTextFound = true
+            return .stop
+        }
         return generatedCount >= limit ? .length : nil
     }
 
     func finish(_ reason: FinishReason) {
-        // A stop text ends the text before it; anything else lets out what was held back.
-        let (rest, _) = stops.append(decoder?.finish() ?? "")
-        let held = rest + stops.finish()
-        if !held.isEmpty, let last = tokens.last {
-            text += held
-            continuation.yield(.token(GeneratedToken(id: last, text: held, logprobs: nil)))
+        // Anything but a stop text lets out what was held back.
+        if !stopTextFound {
+            let (rest, _) = stops.append(decoder?.finish() ?? "")
+            let held = rest + stops.finish()
+            if !held.isEmpty {
+                text += held
+                continuation.yield(.text(held))
+            }
         }
         continuation.yield(.finished(result(reason)))
         continuation.finish()
@@ -120,5 +133,21 @@ final class LogitsCopy {
             memory = .allocate(capacity: logits.count)
         }
         _ = memory.update(from: logits)
+    }
+}
+
+/// Two observers of one sequence.
+private final class ObserverPair: RoutingObserver {
+    private let first: any RoutingObserver
+    private let second: any RoutingObserver
+
+    init(first: any RoutingObserver, second: any RoutingObserver) {
+        self.first = first
+        self.second = second
+    }
+
+    func observe(_ event: borrowing RoutingEvent) {
+        first.observe(event)
+        second.observe(event)
     }
 }

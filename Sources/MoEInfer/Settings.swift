@@ -15,13 +15,13 @@ import SystemPackage
 /// | `kv` | `MOE_KV` | precision of the KV cache: `f16` or `f32` |
 /// | `context` | `MOE_CONTEXT` | positions per sequence; default: the model's, at most 4096 |
 /// | `batch` | `MOE_BATCH` | sequences that run together |
-/// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch` |
+/// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch`, as far as half of the free memory goes |
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
     public var threads: Int?
     package var gemm = MatmulPlan.Mode.auto
-    /// nil: f16, or f32 where figures are compared with other programs' (``LLM/logits(_:decodeFrom:routing:row:)``).
+    /// nil: f16.
     package var kvPrecision: KVCache.Precision?
     public var context: Int?
     public var batch = 8
@@ -57,14 +57,30 @@ public struct Settings: Sendable, Equatable {
         return try await Settings(Reader(config: ConfigReader(providers: providers)))
     }
 
+    private static let threadRange = 1...4096
+    private static let contextRange = 1...1_000_000_000
+    private static let batchRange = 1...4096
+    private static let cacheRange = 1...1_000_000_000_000
+    private static let chunkRange = 1...65_536
+
+    /// - Throws: ``SettingsError`` for a value out of range, however it was set.
+    package func validate() throws {
+        for (key, value, range) in [
+            ("threads", threads, Self.threadRange), ("context", context, Self.contextRange),
+            ("batch", batch, Self.batchRange), ("cache", cache, Self.cacheRange), ("chunk", chunk, Self.chunkRange),
+        ] {
+            if let value, !range.contains(value) { throw SettingsError(key, range: range, found: "\(value)") }
+        }
+    }
+
     private init(_ reader: Reader) async throws {
-        threads = try await reader.integer("threads", 1...4096)
+        threads = try await reader.integer("threads", Self.threadRange)
         gemm = try await reader.choice("gemm") ?? gemm
         kvPrecision = try await reader.choice("kv")
-        context = try await reader.integer("context", 1...1_000_000_000)
-        batch = try await reader.integer("batch", 1...4096) ?? batch
-        cache = try await reader.integer("cache", 1...1_000_000_000_000)
-        chunk = try await reader.integer("chunk", 1...65_536) ?? chunk
+        context = try await reader.integer("context", Self.contextRange)
+        batch = try await reader.integer("batch", Self.batchRange) ?? batch
+        cache = try await reader.integer("cache", Self.cacheRange)
+        chunk = try await reader.integer("chunk", Self.chunkRange) ?? chunk
         blasLibrary = try await reader.text("blas.library")
     }
 }
@@ -88,18 +104,17 @@ private struct Reader {
     }
 
     func integer(_ key: String, _ range: ClosedRange<Int>) async throws -> Int? {
-        let expected = "a whole number from \(range.lowerBound) to \(range.upperBound)"
         let value: Int?
         do {
             value = try await config.fetchInt(forKey: ConfigKey(key))
         } catch {
             // The command line and the environment hold text only.
             guard let text = try await text(key) else { return nil }
-            guard let number = Int(text) else { throw SettingsError(key, expected: expected, found: "'\(text)'") }
+            guard let number = Int(text) else { throw SettingsError(key, range: range, found: "'\(text)'") }
             value = number
         }
         guard let value else { return nil }
-        guard range.contains(value) else { throw SettingsError(key, expected: expected, found: "\(value)") }
+        guard range.contains(value) else { throw SettingsError(key, range: range, found: "\(value)") }
         return value
     }
 
@@ -115,6 +130,10 @@ private struct Reader {
 }
 
 extension SettingsError {
+    fileprivate init(_ key: String, range: ClosedRange<Int>, found: String) {
+        self.init(key, expected: "a whole number from \(range.lowerBound) to \(range.upperBound)", found: found)
+    }
+
     fileprivate init(_ key: String, expected: String, found: String) {
         let variable = "MOE_" + key.uppercased().replacing(".", with: "_")
         description = "setting '\(key)' (\(variable)): expected \(expected), found \(found)"

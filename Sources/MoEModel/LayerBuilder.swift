@@ -2,7 +2,6 @@
 
 import MoECompute
 import MoETensors
-import Synchronization
 
 /// Takes tensors out of a file, checks their shapes against the configuration, and puts layers together. The architectures'
 /// files say what a layer is made of; this type knows how each part is stored.
@@ -28,7 +27,7 @@ final class LayerBuilder {
 
     func norm(_ role: TensorRole, layer: Int = 0, count: Int? = nil) throws -> RMSNorm {
         let view = try take(naming.base(role, layer: layer) + ".weight", shape: [count ?? width])
-        return RMSNorm(weight: FloatVector(view), epsilon: configuration.rmsNormEpsilon)
+        return RMSNorm(weight: try FloatVector(view, source: store.source), epsilon: configuration.rmsNormEpsilon)
     }
 
     /// A projection `[n, k]`, with its bias where the file has one.
@@ -36,7 +35,9 @@ final class LayerBuilder {
         let base = naming.base(role, layer: layer)
         let weights = try takeMatrix(base + ".weight", n: n, k: k)
         if let problem = store.problem(with: base + ".bias") { throw problem }
-        let bias = store.tensor(named: base + ".bias") == nil ? nil : FloatVector(try take(base + ".bias", shape: [n]))
+        let bias =
+            store.tensor(named: base + ".bias") == nil
+            ? nil : try FloatVector(take(base + ".bias", shape: [n]), source: store.source)
         return Linear(weights: weights, bias: bias)
     }
 
@@ -100,6 +101,15 @@ final class LayerBuilder {
 
     // MARK: Tensors
 
+    /// Kernels count rows and columns in 32 bits.
+    private func checkExtents(_ name: String, n: Int, k: Int) throws {
+        guard n <= Int(Int32.max), k <= Int(Int32.max) else {
+            throw ModelFileError(
+                file: store.source, tensor: name, problem: "too large", expected: "at most \(Int32.max) rows and columns",
+                found: "[\(n), \(k)]")
+        }
+    }
+
     /// A tensor of exactly this shape, with bounds checked and noted as used.
     func take(_ name: String, shape: Shape) throws -> TensorView {
         used.insert(name)
@@ -113,6 +123,7 @@ final class LayerBuilder {
     }
 
     func takeMatrix(_ name: String, n: Int, k: Int) throws -> Matrix {
+        try checkExtents(name, n: n, k: k)
         // A projection to one value is sometimes stored as a vector.
         if n == 1, let view = store.tensor(named: name), view.shape == [k] {
             let vector = try take(name, shape: [k])
@@ -170,6 +181,7 @@ final class LayerBuilder {
     }
 
     private func stacked(_ name: String, _ count: Int, n: Int, k: Int) throws -> [Matrix] {
+        try checkExtents(name, n: n, k: k)
         let view = try take(name, shape: [count, n, k])
         return (0..<count).map { Matrix(view[$0]) }
     }

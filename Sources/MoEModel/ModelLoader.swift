@@ -48,10 +48,11 @@ package enum ModelFile: Sendable {
     }
 
     /// Puts the model together. Shapes are checked; weights stay in the file.
-    /// - Parameter contextLength: positions to prepare for; nil: the model's own.
+    /// - Parameter contextLength: positions to prepare for, at most the model's own; nil: those.
     /// - Throws: ``ModelFileError`` or ``ResourceError``.
-    package func model() throws -> any LanguageModel {
-        let configuration = try configuration()
+    package func model(contextLength: Int? = nil) throws -> any LanguageModel {
+        var configuration = try configuration()
+        if let contextLength { configuration.contextLength = min(contextLength, configuration.contextLength) }
         let builder = try LayerBuilder(store: store, naming: naming, configuration: configuration)
         let architecture = ModelRegistry.architectures[configuration.architecture]!
         let (vocabulary, d) = (configuration.vocabularySize, configuration.hiddenSize)

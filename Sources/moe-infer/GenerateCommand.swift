@@ -50,6 +50,7 @@ struct GenerateCommand: AsyncParsableCommand {
             for try await event in llm.generate(text, options: options) {
                 switch event {
                 case .token(let token): if !quiet { Terminal.write(token.text) }
+                case .text(let text): if !quiet { Terminal.write(text) }
                 case .finished(let final): result = final
                 }
             }

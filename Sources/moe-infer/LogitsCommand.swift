@@ -98,8 +98,13 @@ final class NPYWriter: @unchecked Sendable {
         let padding = 64 - (10 + header.utf8.count + 1) % 64
         header += String(repeating: " ", count: padding % 64) + "\n"
         let length = header.utf8.count
-        try file.write(contentsOf: [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 255), UInt8(length >> 8)])
-        try file.write(contentsOf: Data(header.utf8))
+        do {
+            try file.write(contentsOf: [0x93] + Array("NUMPY".utf8) + [1, 0, UInt8(length & 255), UInt8(length >> 8)])
+            try file.write(contentsOf: Data(header.utf8))
+        } catch {
+            abandon()
+            throw error
+        }
     }
 
     func append(_ row: UnsafeBufferPointer<Float>) throws {

@@ -32,6 +32,7 @@ struct MoEInferCommand: AsyncParsableCommand {
     static func main() async {
         Interrupts.install()
         do {
+            try checkArguments()
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
                 try await asynchronous.run()
@@ -47,6 +48,16 @@ struct MoEInferCommand: AsyncParsableCommand {
             Terminal.finishLine()
             Terminal.error("error: \(Terminal.oneLine(String(describing: error)))")
             Glibc.exit(error is any UsageError ? 64 : 1)
+        }
+    }
+
+    /// Swift repairs arguments that are not UTF-8; a prompt must not be changed silently.
+    private static func checkArguments() throws {
+        for index in 0..<Int(CommandLine.argc) {
+            guard let argument = CommandLine.unsafeArgv[index] else { continue }
+            if String(validatingCString: argument) == nil {
+                throw InputError(description: "argument \(index) is not valid UTF-8")
+            }
         }
     }
 

@@ -183,6 +183,13 @@ import Testing
         defer { try? FileManager.default.removeItem(at: path) }
         let result = try await Self.run(["generate", "--file", path.path])
         #expect(result.code == 1 && result.error.contains("UTF-8") && result.errorLines.count == 1)
+        // Swift cannot pass such an argument, a shell can.
+        let shell = Process()
+        shell.executableURL = URL(fileURLWithPath: "/bin/sh")
+        shell.arguments = ["-c", #""$0" generate "$(printf 'a\377b')" --max-tokens 1 2>/dev/null"#, Self.program.path]
+        try shell.run()
+        shell.waitUntilExit()
+        #expect(shell.terminationStatus == 1)
     }
 
     @Test func aLibraryThatIsNoBLASIsRefused() async throws {

@@ -3,6 +3,7 @@
 import Foundation
 import MoECompute
 import MoEInfer
+import MoETensors
 import MoETestSupport
 import Testing
 
@@ -35,8 +36,9 @@ import Testing
         "He was born in", "ROMEO:\nWhat", "The population was 12,345 in the year", "My fellow citizens, ",
     ]
 
-    @Test func sameAloneAndAmongOthersBitForBit() async throws {
-        let llm = try await llm()
+    @Test(arguments: [MatmulPlan.Mode.auto, .blas])
+    func sameAloneAndAmongOthersBitForBit(mode: MatmulPlan.Mode) async throws {
+        let llm = try await llm { $0.gemm = mode }
         let options = try self.options(routing: "top-p:p=0.6,min=1,max=8") {
             $0.temperature = 0.9
             $0.seed = 11
@@ -55,6 +57,7 @@ import Testing
             #expect(together[index]!.logprobs == expected.logprobs, "the same numbers, not only the same choices")
             #expect(together[index]!.usage.moe!.histogram == expected.usage.moe!.histogram)
         }
+        #expect(await llm.engine.largestBatch > 1, "the sequences were meant to share steps")
     }
 
     @Test func preemptionChangesNothing() async throws {
@@ -73,6 +76,7 @@ import Testing
         for (index, result) in expected.enumerated() {
             #expect(results[index]!.tokens == result.tokens)
             #expect(results[index]!.logprobs == result.logprobs)
+            #expect(results[index]!.usage.moe!.histogram == result.usage.moe!.histogram, "a replay is not counted again")
         }
         #expect(await tight.engine.blockCounts == (9, 9))
     }
@@ -111,12 +115,7 @@ import Testing
             if seen == 3 { break }
         }
         #expect(seen == 3)
-        let deadline = ContinuousClock.now + .seconds(20)
-        while await llm.engine.blockCounts.free != llm.engine.blockCounts.total, ContinuousClock.now < deadline {
-            try await Task.sleep(for: .milliseconds(2))
-        }
-        let counts = await llm.engine.blockCounts
-        #expect(counts.free == counts.total)
+        try await expectAllBlocksFree(llm)
         // And the engine goes on.
         #expect(try await llm.complete(prompts[1], options: options(4)).tokens.count == 4)
     }
@@ -127,6 +126,23 @@ import Testing
         let task = Task { try await llm.complete("The", options: options) }
         task.cancel()
         await #expect(throws: CancellationError.self) { _ = try await task.value }
+        try await expectAllBlocksFree(llm)
+    }
+
+    /// Prevents a request that nobody waits for from running to its end: the listener may leave before the engine knows it.
+    @Test func streamsDroppedAtOnceLeaveNothing() async throws {
+        let llm = try await llm()
+        for _ in 0..<20 { _ = llm.generate(prompts[0], options: try options(200)) }
+        try await expectAllBlocksFree(llm)
+    }
+
+    private func expectAllBlocksFree(_ llm: LLM) async throws {
+        let deadline = ContinuousClock.now + .seconds(20)
+        while await !llm.engine.isEmpty, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        let counts = await llm.engine.blockCounts
+        #expect(counts.free == counts.total)
     }
 
     // MARK: Routing
@@ -218,6 +234,55 @@ import Testing
         await #expect { for try await _ in llm.generate(tokens: []) {} } throws: { "\($0)".contains("no tokens") }
         await #expect { _ = try await self.llm { $0.context = 1_000_000 } } throws: { "\($0)".contains("the model's is") }
         await #expect { _ = try await self.llm { $0.cache = 8 } } throws: { "\($0)".contains("cannot hold") }
+    }
+
+    @Test func settingsOutOfRangeAreRefused() async throws {
+        let cases: [(inout Settings) -> Void] = [
+            { $0.chunk = 0 }, { $0.batch = 0 }, { $0.batch = .max }, { $0.threads = 0 }, { $0.context = -1 },
+            { $0.cache = 0 },
+        ]
+        for (index, set) in cases.enumerated() {
+            await #expect(throws: SettingsError.self, "case \(index)") { _ = try await self.llm(set) }
+        }
+        let llm = try await llm()
+        await #expect(throws: RequestError.self) { try await llm.logits([1, 2], decodeFrom: -3) { _ in } }
+        await #expect(throws: RequestError.self) {
+            _ = try await llm.benchmarkPrompt(8, repetitions: 0, routing: StaticRouting(), named: "")
+        }
+    }
+
+    /// Prevents rubbish with exit code 0: a NaN in a norm is found at load, one in an expert's scale when its logits come.
+    @Test(arguments: ["output_norm.weight", "blk.0.ffn_down_exps.weight"])
+    func damagedWeightsAreAnError(tensor: String) async throws {
+        let original = Fixtures.root.appendingPathComponent("CSources/CMoEDemoModel/demo.gguf")
+        var bytes = try Data(contentsOf: original)
+        let view = try #require(try GGUFFile(path: original.path).tensor(named: tensor))
+        let start = try #require(bytes.range(of: Data(view.bytes.prefix(256)))).lowerBound
+        // Every scale of the tensor's first rows becomes NaN: float32 values, or float16 scales of Q8_0 blocks of 34 bytes.
+        if view.type == .f32 {
+            bytes.replaceSubrange(start..<start + 4, with: [0, 0, 0xC0, 0x7F])
+        } else {
+            for block in 0..<view.bytes.count / 34 {
+                bytes.replaceSubrange(start + block * 34..<start + block * 34 + 2, with: [0, 0x7E])
+            }
+        }
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("damaged-\(UUID().uuidString).gguf")
+        try bytes.write(to: path)
+        defer { try? FileManager.default.removeItem(at: path) }
+        await #expect {
+            _ = try await LLM.load(.path(path.path)).complete("The history", options: options(4))
+        } throws: {
+            "\($0)".contains("damaged")
+        }
+    }
+
+    @Test func aRequestsObserverSeesItsTokens() async throws {
+        let llm = try await llm()
+        let seen = RoutingStatistics()
+        var options = try self.options(6)
+        options.observer = seen
+        let result = try await llm.complete(prompts[0], options: options)
+        #expect(seen.usage?.expertEvaluations == result.usage.moe?.expertEvaluations)
     }
 
     @Test func logprobsAreTheModelsOwn() async throws {

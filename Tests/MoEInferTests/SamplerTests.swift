@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import MoEInfer
 import Testing
 
@@ -92,6 +93,40 @@ import Testing
                     $0.temperature = 1
                     $0.minP = 1
                 }) == [0])
+    }
+
+    /// The shortcuts (a partial selection, tokens too unlikely for the nucleus) change nothing.
+    @Test func shortcutsAgreeWithSorting() {
+        var state: UInt64 = 9
+        let row = (0..<5000).map { _ -> Float in
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Float(state >> 40) / Float(1 << 24) * 8
+        }
+        let ranked = row.indices.sorted { (row[$0], $1) > (row[$1], $0) }
+        let weights = ranked.map { Double(exp(row[$0] - row[ranked[0]])) }
+        for k in [1, 2, 17, 4999] {
+            let drawn = Set(
+                draw(3000, from: row) {
+                    $0.temperature = 1
+                    $0.topK = k
+                })
+            #expect(drawn.isSubset(of: Set(ranked.prefix(k).map { Int32($0) })), "top-k \(k)")
+        }
+        for p in [0.01, 0.3, 0.9] {
+            let target = weights.reduce(0, +) * Double(Float(p))
+            var (count, mass) = (0, 0.0)
+            while mass < target {
+                mass += weights[count]
+                count += 1
+            }
+            let drawn = Set(
+                draw(3000, from: row) {
+                    $0.temperature = 1
+                    $0.topP = Float(p)
+                })
+            #expect(drawn.isSubset(of: Set(ranked.prefix(count).map { Int32($0) })), "top-p \(p)")
+            if count < 100 { #expect(drawn.count == count) }
+        }
     }
 
     @Test func seedDecides() {

@@ -14,6 +14,16 @@ import Testing
     /// Largest difference allowed, of logits of order 1.
     private static let tolerance: Float = 1e-4
 
+    /// A fixture that cannot be read would otherwise be a test that is not run.
+    @Test func everyArchitectureIsThereInBothFormats() {
+        let names = GoldenModel.all.map(\.description)
+        for architecture in ["llama", "qwen2-tied", "mixtral", "qwen2moe", "qwen3-tied", "qwen3moe", "olmoe"] {
+            for format in ["safetensors", "gguf"] {
+                #expect(names.contains("\(architecture) (\(format))"), "\(names)")
+            }
+        }
+    }
+
     // MARK: Agreement with transformers
 
     @Test(arguments: GoldenModel.all, MatmulPlan.Mode.allCases)

@@ -50,7 +50,7 @@ typedef struct moe_cpu_features {
 } moe_cpu_features;
 
 moe_cpu_features moe_cpu_detect(void);
-/// Limits dispatch for tests: "ref", "avx2", "avx512" or NULL for the best. Returns false when not available here.
+/// Limits dispatch for tests: "ref", "avx2", "avx512", "avx512vnni" or NULL for the best. Returns false when not available here.
 /// Not thread-safe; call before any other kernel runs. Also read once from the environment variable MOE_ISA.
 bool moe_kernels_limit(const char *isa);
 /// The ISA name of the dot kernel in use for a type, for `doctor`: "ref", "avx2", "avx512", "avx512vnni".
@@ -144,6 +144,8 @@ void moe_rope(moe_pool *pool, float *x, int64_t x_stride, const int32_t *positio
               int32_t rows, int32_t heads, int32_t head_dim, int32_t rotary_dim, bool neox);
 /// In place softmax per row of n, max-subtracted, float32.
 void moe_softmax(float *x, int64_t stride, int32_t rows, int32_t n);
+/// Whether every value is a finite number.
+bool moe_all_finite(const float *x, int64_t count);
 /// For each row the `count` largest of n, descending, ties to the lower index: indices and values [rows, count].
 /// NaN sorts last.
 void moe_top_k(const float *x, int64_t stride, int32_t rows, int32_t n, int32_t count, int32_t *indices, float *values);

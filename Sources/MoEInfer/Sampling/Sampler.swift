@@ -74,11 +74,17 @@ package struct Sampler {
             }
         }
         var kept = UnsafeMutableBufferPointer(rebasing: candidates[..<count])
-        if options.topK > 0 || options.topP < 1 { kept.sort() }
-        if options.topK > 0, options.topK < kept.count { kept = .init(rebasing: kept[..<options.topK]) }
+        if options.topK > 0, options.topK < kept.count {
+            kept = kept.likeliest(options.topK)
+            kept.sort()
+        }
 
         var total = kept.reduce(0) { $0 + Double($1.weight) }
-        if options.topP < 1 {
+        if options.topP < 1, kept.count > 1 {
+            // A token this unlikely, and all that are less likely, hold no more than 1 - p: the nucleus is full before it.
+            let negligible = Float((1 - Double(options.topP)) * total / Double(kept.count - 1))
+            kept = .init(rebasing: kept[..<kept.partition { $0.weight < negligible }])
+            kept.sort()
             let target = total * Double(options.topP)
             var mass = 0.0
             var end = 0
@@ -155,8 +161,32 @@ extension TokenLogprobs {
         }
         let candidates = scratch.candidates(logits.count)
         for index in logits.indices { candidates[index] = .init(weight: logits[index], token: Int32(index)) }
-        var sorted = UnsafeMutableBufferPointer(rebasing: candidates[..<logits.count])
-        sorted.sort()
-        top = sorted[..<count].map { entry($0.token) }
+        var likeliest = UnsafeMutableBufferPointer(rebasing: candidates[..<logits.count]).likeliest(count)
+        likeliest.sort()
+        top = likeliest.map { entry($0.token) }
+    }
+}
+
+extension UnsafeMutableBufferPointer where Element == SamplingScratch.Candidate {
+    /// The `count` likeliest, in any order, brought to the front: quickselect (Hoare 1961), linear in the vocabulary.
+    fileprivate func likeliest(_ count: Int) -> Self {
+        var (low, high) = (0, self.count)
+        while high - low > 1 {
+            // The middle of three, so that sorted input is not the worst case.
+            let samples = [self[low], self[low + (high - low) / 2], self[high - 1]].sorted()
+            let pivot = samples[1]
+            var slice = self[low..<high]
+            let notBefore = slice.partition { !($0 < pivot) }
+            // Candidates differ in their ids, so the pivot is the only one that is neither before nor after itself.
+            if count <= notBefore, notBefore > low {
+                high = notBefore
+            } else {
+                slice = self[notBefore..<high]
+                let after = slice.partition { pivot < $0 }
+                if count <= after { break }
+                low = after
+            }
+        }
+        return Self(rebasing: self[..<count])
     }
 }

@@ -10,11 +10,17 @@ final class FloatVector: @unchecked Sendable {
     let pointer: UnsafePointer<Float>
     let count: Int
 
-    init(_ view: TensorView) {
+    /// - Throws: ``ModelFileError`` when a value is not a finite number: the file is damaged.
+    init(_ view: TensorView, source: String) throws(ModelFileError) {
         count = view.elementCount
         let memory = UnsafeMutablePointer<Float>.allocate(capacity: count)
-        Ops.dequantize(view, into: memory)
         pointer = UnsafePointer(memory)
+        Ops.dequantize(view, into: memory)
+        guard Ops.isFinite(memory, count: count) else {
+            let value = UnsafeBufferPointer(start: memory, count: count).first { !$0.isFinite } ?? .nan
+            throw ModelFileError(
+                file: source, tensor: view.name, problem: "damaged values", expected: "finite numbers", found: "\(value)")
+        }
     }
 
     deinit { pointer.deallocate() }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // A routing policy of one's own: swift run CustomPolicy MODEL "The city was"
 
 import MoEInfer

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Continues a text: swift run Minimal MODEL "The city was"
 
 import MoEInfer
@@ -14,6 +16,7 @@ options.routing = RoutingChoice(try RoutingSpecification.parse("top-p:p=0.7,min=
 for try await event in llm.generate(arguments[2], options: options) {
     switch event {
     case .token(let token): print(token.text, terminator: "")
+    case .text(let text): print(text, terminator: "")
     case .finished(let result):
         print("\n\(result.usage.completionTokens) tokens, \(result.usage.moe?.meanExperts ?? 0) experts per token")
     }
