@@ -21,6 +21,7 @@ build: setup ## Build the release binary and library
 	@swift build -c release --product moe-infer
 
 run: build ## Generate text with the embedded model under dynamic routing (PROMPT=…)
+	@printf '%s' "$(PROMPT)"
 	@$(BINARY) generate "$(PROMPT)" --routing top-p:p=0.7,min=1,max=8 --max-tokens 160 --temperature 0.8 --top-p 0.95 --seed 7
 
 test: setup ## Run all tests that need no download
