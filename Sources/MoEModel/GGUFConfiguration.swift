@@ -22,10 +22,11 @@ struct GGUFConfiguration {
     func configuration() throws -> ModelConfiguration {
         let expertCount = try optional("expert_count", 0...65_536) ?? 0
         let architecture = prefix == "llama" && expertCount > 0 ? "mixtral" : prefix
-        guard ModelRegistry.architectures[architecture] != nil else {
+        let known = Set(ModelRegistry.architectures.keys).subtracting(["qwen3moeplusplus"])
+        guard known.contains(architecture) else {
             throw ModelFileError(
                 file: file.source, problem: "unsupported architecture",
-                expected: ModelRegistry.architectures.keys.sorted().joined(separator: ", "), found: "'\(prefix)'")
+                expected: known.sorted().joined(separator: ", "), found: "'\(prefix)'")
         }
         let layers = try required("block_count", 1...100_000)
         let hidden = try required("embedding_length", 1...1_000_000)
@@ -177,12 +178,35 @@ struct GGUFConfiguration {
             architecture == "qwen2moe"
             ? try optional("expert_shared_feed_forward_length", 1...100_000_000)
                 ?? required("feed_forward_length", 1...100_000_000) : 0
+        let scale = try float("expert_weights_scale").flatMap { $0 == 0 ? nil : $0 } ?? 1
+        let gating = try gating(renormalizes: renormalizes, scale: scale)
+        let routers = (0..<layers).map { layer in
+            RouterSpec(
+                realExperts: count, slotsPerToken: perToken, gating: gating,
+                hasSelectionBias: has("blk.\(layer).exp_probs_b.bias"))
+        }
         return ExpertConfiguration(
-            count: count, perToken: perToken, intermediateSize: width,
-            sharedIntermediateSize: shared,
-            layers: (0..<layers).map { has("blk.\($0).ffn_gate_inp.weight") },
-            gating: GatingFunction(
-                renormalizes: renormalizes, scale: try float("expert_weights_scale").flatMap { $0 == 0 ? nil : $0 } ?? 1))
+            routers: PerLayer(routers), intermediateSize: width, sharedIntermediateSize: shared,
+            layers: (0..<layers).map { has("blk.\($0).ffn_gate_inp.weight") })
+    }
+
+    /// `expert_gating_func`: 1 softmax, 2 sigmoid, 3 softmax over the selected experts' logits, which is the same as a softmax
+    /// over all, renormalised. Absent or 0: softmax. Groups (`expert_group_count`) are not known: llama.cpp ranks them by the
+    /// two best scores whatever the model's own rule.
+    private func gating(renormalizes: Bool, scale: Float) throws -> GatingFunction {
+        if let groups = try int("expert_group_count"), groups > 1 {
+            throw ModelFileError(
+                file: file.source, problem: "unsupported '\(prefix).expert_group_count'", expected: "1", found: "\(groups)")
+        }
+        switch try int("expert_gating_func") ?? 0 {
+        case 0, 1: return GatingFunction(renormalizes: renormalizes, scale: scale)
+        case 2: return GatingFunction(score: .sigmoid, renormalizes: renormalizes, scale: scale)
+        case 3: return GatingFunction(renormalizes: true, scale: scale)
+        case let other:
+            throw ModelFileError(
+                file: file.source, problem: "unsupported '\(prefix).expert_gating_func'", expected: "1, 2 or 3",
+                found: "\(other)")
+        }
     }
 
     // MARK: Values

@@ -9,7 +9,7 @@ struct HuggingFaceConfiguration {
     let file: String
 
     func configuration() throws -> ModelConfiguration {
-        let type = try json.string("model_type") ?? "nothing"
+        let type = try modelType()
         guard let architecture = ModelRegistry.huggingFaceTypes[type] else {
             throw ModelFileError(
                 file: file, problem: "unsupported model_type",
@@ -46,6 +46,13 @@ struct HuggingFaceConfiguration {
             experts: try experts(architecture: architecture, layers: layers))
     }
 
+    /// `model_type`, unless `architectures` says more: ZEDA's conversion leaves `qwen3_moe` there.
+    private func modelType() throws -> String {
+        let type = try json.string("model_type") ?? "nothing"
+        let isPlusPlus = try json.strings("architectures")?.contains("Qwen3MoePlusPlusForCausalLM") ?? false
+        return isPlusPlus ? "qwen3_moe_plus_plus" : type
+    }
+
     /// What transformers' configuration classes take for a key that is not in the file. Source: transformers 5.24,
     /// `models/*/configuration_*.py`.
     private struct Defaults {
@@ -64,7 +71,7 @@ struct HuggingFaceConfiguration {
             case "qwen2": kvHeads = 32
             case "qwen2_moe": kvHeads = 16
             case "qwen3": (kvHeads, headDim) = (32, 128)
-            case "qwen3_moe": kvHeads = 4
+            case "qwen3_moe", "qwen3_moe_plus_plus": kvHeads = 4
             case "olmoe": epsilon = 1e-5
             default: break
             }
@@ -99,7 +106,7 @@ struct HuggingFaceConfiguration {
             let window = try optional("sliding_window", 0...1_000_000_000)
                 ?? (isAbsent("sliding_window") ? defaults.window : nil), window > 0
         else { return none }
-        if always || type == "qwen3_moe" { return [Int](repeating: window, count: layers) }
+        if always || type.hasPrefix("qwen3_moe") { return [Int](repeating: window, count: layers) }
         if let types = try json.strings("layer_types") {
             guard types.count == layers, types.allSatisfy({ $0 == "sliding_attention" || $0 == "full_attention" }) else {
                 throw ModelFileError(
@@ -186,20 +193,53 @@ struct HuggingFaceConfiguration {
     // MARK: Experts
 
     private func experts(architecture: String, layers: Int) throws -> ExpertConfiguration? {
-        guard ["mixtral", "qwen2moe", "qwen3moe", "olmoe"].contains(architecture) else { return nil }
+        guard ["mixtral", "qwen2moe", "qwen3moe", "qwen3moeplusplus", "olmoe"].contains(architecture) else { return nil }
         // `num_experts` and `num_local_experts` are aliases of each other in transformers.
         let count = try required(json.value("num_experts") == nil ? "num_local_experts" : "num_experts", 1...65_536)
         let isQwen = architecture.hasPrefix("qwen")
         let step = isQwen ? max(1, try json.int("decoder_sparse_step") ?? 1) : 1
         let dense = isQwen ? Set(try json.ints("mlp_only_layers") ?? []) : []
+        let pseudo = try architecture == "qwen3moeplusplus" ? pseudoExperts() : []
+        let slots = count + pseudo.reduce(0) { $0 + $1.count }
+        let renormalizes = try architecture == "mixtral" || json.bool("norm_topk_prob") ?? false
+        let spec = RouterSpec(
+            realExperts: count, slotsPerToken: try required("num_experts_per_tok", 1...slots),
+            gating: GatingFunction(weights: !renormalizes ? .none : pseudo.isEmpty ? .renormKept : .renormAllSlots),
+            pseudo: pseudo)
         return ExpertConfiguration(
-            count: count, perToken: try required("num_experts_per_tok", 1...count),
+            routers: PerLayer(spec),
             // Mixtral and OLMoE have experts only, and call their width so.
             intermediateSize: try required(isQwen ? "moe_intermediate_size" : "intermediate_size", 1...100_000_000),
             sharedIntermediateSize: architecture == "qwen2moe"
                 ? try required("shared_expert_intermediate_size", 1...100_000_000) : 0,
-            layers: (0..<layers).map { !dense.contains($0) && ($0 + 1) % step == 0 },
-            gating: GatingFunction(renormalizes: try architecture == "mixtral" || json.bool("norm_topk_prob") ?? false))
+            layers: (0..<layers).map { !dense.contains($0) && ($0 + 1) % step == 0 })
+    }
+
+    /// ZEDA's `zce_nums` and `zce_types` ("zero-computation experts"), as many entries each.
+    private func pseudoExperts() throws -> [PseudoExperts] {
+        let counts = try json.ints("zce_nums") ?? []
+        let types = try json.strings("zce_types") ?? []
+        guard !counts.isEmpty, counts.count == types.count, counts.count <= 16,
+            counts.allSatisfy({ (1...65_536).contains($0) })
+        else {
+            throw ModelFileError(
+                file: file, problem: "bad 'zce_nums' and 'zce_types'",
+                expected: "as many counts from 1 to 65536 as types, at least one", found: "\(counts) and \(types)")
+        }
+        // What the mask changes is not published.
+        if try json.bool("use_zce_mask") == true {
+            throw ModelFileError(file: file, problem: "unsupported 'use_zce_mask'", expected: "false", found: "true")
+        }
+        return try zip(counts, types).map { count, type in
+            switch type {
+            case "zero": return PseudoExperts(.zero, count: count)
+            case "copy", "identity": return PseudoExperts(.identity, count: count)
+            default:
+                throw ModelFileError(
+                    file: file, problem: "unsupported entry of 'zce_types'", expected: "'zero' or 'copy'",
+                    found: "'\(type)'")
+            }
+        }
     }
 
     // MARK: Values

@@ -80,11 +80,27 @@ final class LayerBuilder {
             throw ModelFileError(
                 file: store.source, problem: "no expert count", expected: "a mixture of experts", found: "none")
         }
+        let spec = experts.routers[layer]
+        if let problem = spec.problem {
+            throw ModelFileError(
+                file: store.source, problem: "the router of layer \(layer) contradicts itself", expected: problem.expected,
+                found: problem.found)
+        }
+        if spec.pseudo.contains(where: { $0.kind == .constant }) {
+            throw ModelFileError(
+                file: store.source, problem: "unsupported pseudo-experts", expected: "zero or identity", found: "constant")
+        }
         let router = Router(
-            gate: try linear(.router, layer: layer, n: experts.count, k: width), gating: experts.gating,
-            expertsPerToken: experts.perToken, layer: layer, layerCount: configuration.layerCount)
+            gate: try linear(.router, layer: layer, n: spec.slotCount, k: width), spec: spec,
+            selectionBias: try spec.hasSelectionBias ? selectionBias(layer, count: spec.slotCount) : nil, layer: layer,
+            layerCount: configuration.layerCount)
         return MoELayer(
             router: router, experts: Experts(weights: try expertWeights(layer, experts: experts)), shared: shared)
+    }
+
+    private func selectionBias(_ layer: Int, count: Int) throws -> FloatVector {
+        let name = naming.base(.selectionBias, layer: layer)
+        return try FloatVector(take(naming.isGGUF ? name + ".bias" : name, shape: [count]), source: store.source)
     }
 
     func sharedExpert(_ layer: Int) throws -> SharedExpert {
@@ -147,7 +163,7 @@ final class LayerBuilder {
     /// GGUF stacked `[E, f, d]`; old GGUF `blk.L.ffn_gate.N`; Hugging Face one matrix per expert; Hugging Face fused
     /// `gate_up_proj [E, 2f, d]`.
     private func expertWeights(_ layer: Int, experts: ExpertConfiguration) throws -> ExpertWeights {
-        let (count, f, d) = (experts.count, experts.intermediateSize, width)
+        let (count, f, d) = (experts.routers[layer].realExperts, experts.intermediateSize, width)
         switch naming {
         case .gguf:
             if store.tensor(named: "blk.\(layer).ffn_gate.0.weight") != nil {

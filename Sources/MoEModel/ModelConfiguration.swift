@@ -55,26 +55,26 @@ package struct AttentionConfiguration: Sendable, Equatable {
 }
 
 package struct ExpertConfiguration: Sendable, Equatable {
-    /// E: routed experts per MoE layer.
-    package var count: Int
-    /// k: experts per token that the model was trained with.
-    package var perToken: Int
+    /// Each layer's router.
+    package var routers: PerLayer<RouterSpec>
     package var intermediateSize: Int
     /// 0: no shared expert.
     package var sharedIntermediateSize: Int
     /// Which layers have experts.
     package var layers: [Bool]
-    package var gating: GatingFunction
 
     package init(
-        count: Int, perToken: Int, intermediateSize: Int, sharedIntermediateSize: Int = 0, layers: [Bool],
-        gating: GatingFunction
+        routers: PerLayer<RouterSpec>, intermediateSize: Int, sharedIntermediateSize: Int = 0, layers: [Bool]
     ) {
-        self.count = count
-        self.perToken = perToken
+        self.routers = routers
         self.intermediateSize = intermediateSize
         self.sharedIntermediateSize = sharedIntermediateSize
         self.layers = layers
-        self.gating = gating
     }
+
+    /// E: routed experts per MoE layer, without pseudo-experts.
+    package var count: Int { routers[0].realExperts }
+    /// k: slots per token that the model was trained with; in models with pseudo-experts, some of them are none.
+    package var perToken: Int { routers[0].slotsPerToken }
+    package var gating: GatingFunction { routers[0].gating }
 }

@@ -5,7 +5,7 @@ enum TensorRole: Hashable {
     case embedding, outputNorm, head
     case attentionNorm, query, key, value, attentionOutput, queryNorm, keyNorm
     case feedForwardNorm, gate, up, down
-    case router, expertGate, expertUp, expertDown
+    case router, selectionBias, expertGate, expertUp, expertDown
     case sharedGate, sharedUp, sharedDown, sharedExpertGate
 }
 
@@ -32,7 +32,8 @@ enum TensorNaming: Sendable {
         .attentionNorm: "attn_norm", .query: "attn_q", .key: "attn_k", .value: "attn_v", .attentionOutput: "attn_output",
         .queryNorm: "attn_q_norm", .keyNorm: "attn_k_norm",
         .feedForwardNorm: "ffn_norm", .gate: "ffn_gate", .up: "ffn_up", .down: "ffn_down",
-        .router: "ffn_gate_inp", .expertGate: "ffn_gate_exps", .expertUp: "ffn_up_exps", .expertDown: "ffn_down_exps",
+        .router: "ffn_gate_inp", .selectionBias: "exp_probs_b", .expertGate: "ffn_gate_exps", .expertUp: "ffn_up_exps",
+        .expertDown: "ffn_down_exps",
         .sharedGate: "ffn_gate_shexp", .sharedUp: "ffn_up_shexp", .sharedDown: "ffn_down_shexp",
         .sharedExpertGate: "ffn_gate_inp_shexp",
     ]
@@ -43,7 +44,7 @@ enum TensorNaming: Sendable {
         .value: "self_attn.v_proj", .attentionOutput: "self_attn.o_proj", .queryNorm: "self_attn.q_norm",
         .keyNorm: "self_attn.k_norm",
         .feedForwardNorm: "post_attention_layernorm", .gate: "mlp.gate_proj", .up: "mlp.up_proj", .down: "mlp.down_proj",
-        .router: "mlp.gate",
+        .router: "mlp.gate", .selectionBias: "mlp.gate.e_score_correction_bias",
         .sharedGate: "mlp.shared_expert.gate_proj", .sharedUp: "mlp.shared_expert.up_proj",
         .sharedDown: "mlp.shared_expert.down_proj", .sharedExpertGate: "mlp.shared_expert_gate",
     ]
@@ -51,6 +52,10 @@ enum TensorNaming: Sendable {
     private static let mixtralNames: [TensorRole: String] = [
         .router: "block_sparse_moe.gate"
     ]
+
+    var isGGUF: Bool {
+        if case .gguf = self { true } else { false }
+    }
 
     /// Where Hugging Face files keep a layer's experts: `….experts.N.<matrix>.weight`.
     func expertsPrefix(layer: Int) -> String {

@@ -150,6 +150,7 @@ struct GoldenModel: Sendable, CustomTestStringConvertible, CustomStringConvertib
     /// [tokens, vocabulary]
     let expected: [Float]
     let vocabulary: Int
+    /// A mixture whose tokens all run k experts: without pseudo-experts.
     let isMixture: Bool
 
     var testDescription: String { description }
@@ -166,7 +167,7 @@ struct GoldenModel: Sendable, CustomTestStringConvertible, CustomStringConvertib
     }
 
     static let all: [GoldenModel] = {
-        var folders = [Fixtures.directory.appendingPathComponent("tiny")]
+        var folders = ["tiny", "router"].map { Fixtures.directory.appendingPathComponent($0) }
         if let more = ProcessInfo.processInfo.environment["MOE_GOLDEN_FIXTURES"] {
             folders.append(URL(fileURLWithPath: more))
         }
@@ -195,7 +196,7 @@ struct GoldenModel: Sendable, CustomTestStringConvertible, CustomStringConvertib
             GoldenModel(
                 description: "\(folder.lastPathComponent) (\(format))", path: file.path, prompt: expected.prompt,
                 continuation: expected.continuation, expected: logits, vocabulary: expected.vocabulary,
-                isMixture: configuration.contains("num_experts_per_tok"))
+                isMixture: configuration.contains("num_experts_per_tok") && !configuration.contains("zce_nums"))
         }
     }
 

@@ -23,6 +23,13 @@ final class FloatVector: @unchecked Sendable {
         }
     }
 
+    init(_ values: [Float]) {
+        count = values.count
+        let memory = UnsafeMutablePointer<Float>.allocate(capacity: count)
+        memory.initialize(from: values, count: count)
+        pointer = UnsafePointer(memory)
+    }
+
     deinit { pointer.deallocate() }
 }
 

@@ -2,7 +2,8 @@
 
 package import MoECompute
 
-/// Which experts each token goes to: ragged, best first. A token may have none.
+/// Which experts each token goes to: ragged, best first. A token may have none. Pseudo-experts are not among them: zero
+/// experts leave no trace, the others are kept apart because nothing is dispatched for them.
 ///
 /// Legend: T tokens, S (token, expert) pairs in all, E experts. Memory: the step's scratch arena.
 package struct ExpertAssignment {
@@ -14,17 +15,75 @@ package struct ExpertAssignment {
     package let experts: UnsafeMutablePointer<Int32>
     /// [S]: combine weights.
     package let weights: UnsafeMutablePointer<Float>
+    /// Identity experts, which answer with the token's own input. nil: the layer has none.
+    let identity: PseudoAssignment?
+    /// Constant experts, by their index among the constants. nil: the layer has none.
+    let constant: PseudoAssignment?
 
     /// S
     package var count: Int { Int(offsets[tokenCount]) }
 
-    /// Room for at most `capacity` pairs; filled token by token with ``append(experts:weights:)``-like writes of the router.
-    package init(tokenCount: Int, capacity: Int, scratch: ScratchArena) {
+    /// Room for at most `capacity` slots in all; the router fills it token by token, in order.
+    package init(tokenCount: Int, capacity: Int, pseudo: [PseudoExperts] = [], scratch: ScratchArena) {
         self.tokenCount = tokenCount
         offsets = scratch.integers(tokenCount + 1)
         experts = scratch.integers(capacity)
         weights = scratch.floats(capacity)
         offsets[0] = 0
+        func room(for kind: PseudoExperts.Kind) -> PseudoAssignment? {
+            guard pseudo.contains(where: { $0.kind == kind }) else { return nil }
+            return PseudoAssignment(tokenCount: tokenCount, capacity: capacity, scratch: scratch)
+        }
+        identity = room(for: .identity)
+        constant = room(for: .constant)
+    }
+
+    /// Takes the slots of the next token, best first: real experts to be dispatched, pseudo-experts by their kind.
+    func add(
+        token: Int, slots: UnsafePointer<Int32>, weights slotWeights: UnsafePointer<Float>, count: Int, spec: RouterSpec
+    ) {
+        var end = Int(offsets[token])
+        identity?.begin(token: token)
+        constant?.begin(token: token)
+        for rank in 0..<count {
+            let (slot, weight) = (slots[rank], slotWeights[rank])
+            guard slot >= spec.realExperts else {
+                (experts[end], weights[end]) = (slot, weight)
+                end += 1
+                continue
+            }
+            switch spec.pseudoKind(of: Int(slot))! {
+            case .zero: break
+            case .identity: identity!.append(Int32(token), weight: weight, token: token)
+            case .constant:
+                constant!.append(Int32(spec.constantIndex(of: Int(slot))), weight: weight, token: token)
+            }
+        }
+        offsets[token + 1] = Int32(end)
+    }
+}
+
+/// Pairs of tokens and rows of something that is already there: ragged, in the order of the ranking.
+struct PseudoAssignment {
+    /// [T + 1]
+    let offsets: UnsafeMutablePointer<Int32>
+    /// [pairs]: the row that is added, and how often.
+    let rows: UnsafeMutablePointer<Int32>
+    let weights: UnsafeMutablePointer<Float>
+
+    init(tokenCount: Int, capacity: Int, scratch: ScratchArena) {
+        offsets = scratch.integers(tokenCount + 1)
+        rows = scratch.integers(capacity)
+        weights = scratch.floats(capacity)
+        offsets[0] = 0
+    }
+
+    func begin(token: Int) { offsets[token + 1] = offsets[token] }
+
+    func append(_ row: Int32, weight: Float, token: Int) {
+        let pair = Int(offsets[token + 1])
+        (rows[pair], weights[pair]) = (row, weight)
+        offsets[token + 1] += 1
     }
 }
 

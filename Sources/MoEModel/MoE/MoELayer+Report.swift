@@ -41,7 +41,7 @@ extension MoELayer {
                         output: expertOutput, slots: plan.slots + (first - base), weights: assignment.weights + first,
                         experts: assignment.experts + first,
                         logits: UnsafeBufferPointer(
-                            start: logits + token * router.expertCount, count: router.expertCount),
+                            start: logits + token * router.slotCount, count: router.slotCount),
                         hidden: UnsafeBufferPointer(start: x + token * width, count: width)))
             }
         }
@@ -60,12 +60,13 @@ extension MoELayer {
             observer.observe(
                 RoutingEvent(
                     layer: router.layer, phase: slice.phase, tokenCount: slice.count, expertCount: router.expertCount,
-                    modelExpertsPerToken: router.expertsPerToken, bytesPerExpert: experts.weights.bytesPerExpert,
+                    slotCount: router.slotCount, modelExpertsPerToken: router.expertsPerToken,
+                    bytesPerExpert: experts.weights.bytesPerExpert,
                     gateSeconds: watch.gateSeconds * share, layerSeconds: watch.totalSeconds * share,
                     expertBytes: Int((Double(expertBytes) * pairShare).rounded()),
                     evaluations: UnsafeBufferPointer(start: evaluations + slice.start, count: slice.count),
                     logits: UnsafeBufferPointer(
-                        start: logits + slice.start * router.expertCount, count: slice.count * router.expertCount),
+                        start: logits + slice.start * router.slotCount, count: slice.count * router.slotCount),
                     offsets: UnsafeBufferPointer(start: assignment.offsets + slice.start, count: slice.count + 1),
                     experts: UnsafeBufferPointer(start: assignment.experts, count: assignment.count),
                     weights: UnsafeBufferPointer(start: assignment.weights, count: assignment.count)))

@@ -6,17 +6,21 @@ import MoECompute
 ///
 /// ```
 /// x [T, d] ─ Router ──────── logits [T, E]      which experts suit this token (a matrix product)
-///            GatingFunction  scores             softmax …: the model's own rule
+///            RouterSpec      ranking, weights   softmax …, bias, groups: the model's own rules
 ///            RoutingPolicy   1…8 experts each   how many this token is worth: the deployment's choice
 ///            DispatchPlan    tokens by expert   so that each active expert's weights are read once
 ///            Experts         [S, d]             SwiGLU of the active experts only
 ///            combine         y [T, d]           weighted sum per token, in the order of its ranking
 /// ```
+///
+/// Models with pseudo-experts rank these among the E (see ``PseudoExperts``); they are added at the end, if they add anything.
 struct MoELayer {
     let router: Router
     let experts: Experts
     /// Qwen2-MoE: an expert that every token runs, scaled by its own sigmoid gate.
     let shared: SharedExpert?
+    /// MoE++: what the constant experts among the pseudo-experts answer with.
+    var constants: ConstantExperts?
 
     /// x `[T, d]` to output `[T, d]`, overwritten.
     func callAsFunction(_ x: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>, step: ForwardStep) throws {
@@ -38,6 +42,7 @@ struct MoELayer {
                 width: experts.weights.down[0].n, pool: step.context.pool)
         }
         let expertBytes = step.context.statistics.weightBytes - bytesBefore
+        try addPseudoExperts(of: assignment, x, to: output, step: step)
         try shared?.add(x, to: output, step: step)
 
         watch.finished()
@@ -47,7 +52,7 @@ struct MoELayer {
 
     private func path(for slice: ForwardBatch.Slice, step: ForwardStep) -> MatmulPlan.Path {
         step.context.plan.experts(
-            rows: slice.count, perToken: router.expertsPerToken, experts: router.expertCount,
+            rows: slice.count, perToken: router.expertsPerToken, experts: router.slotCount,
             quantized: experts.weights.isQuantized)
     }
 }

@@ -28,4 +28,18 @@ extension Ops {
                 accumulate: false, pool: pool)
         }
     }
+
+    /// Adds what pseudo-experts answer, each token's in the order of its ranking, after its real experts.
+    ///
+    /// - Parameters:
+    ///   - rows: `[_, width]`, what the pairs of `pseudo` name rows of: the layer's input, or the constants
+    ///   - output: `[tokenCount, width]`
+    static func addPseudo(
+        _ rows: UnsafePointer<Float>, _ pseudo: PseudoAssignment, tokenCount: Int, into output: UnsafeMutablePointer<Float>,
+        width: Int, pool: ThreadPool
+    ) {
+        combine(
+            rows, offsets: pseudo.offsets, slots: pseudo.rows, weights: pseudo.weights, into: output, outputStride: width,
+            rows: tokenCount, width: width, accumulate: true, pool: pool)
+    }
 }

@@ -2,39 +2,43 @@
 
 import MoECompute
 
-/// The gate of one layer: a product that scores every expert for every token, the model's gating function, and the slice's
+/// The gate of one layer: a product that scores every slot for every token, the model's rules (``RouterSpec``), and the slice's
 /// policy, which decides how many of the best are run.
 struct Router {
-    /// [E, d]
+    /// [R, d]
     let gate: Linear
-    let gating: GatingFunction
-    /// k of the model.
-    let expertsPerToken: Int
+    let spec: RouterSpec
+    /// [R]: added to scores to select, not to weigh. nil: none.
+    let selectionBias: FloatVector?
     let layer: Int
     let layerCount: Int
 
     /// E
-    var expertCount: Int { gate.weights.n }
+    var expertCount: Int { spec.realExperts }
+    /// R: experts and pseudo-experts, one logit each.
+    var slotCount: Int { gate.weights.n }
+    /// k of the model.
+    var expertsPerToken: Int { spec.slotsPerToken }
 
-    /// x `[T, d]` to router logits `[T, E]`.
+    /// x `[T, d]` to router logits `[T, R]`.
     func logits(_ x: UnsafePointer<Float>, step: ForwardStep) throws -> UnsafeMutablePointer<Float> {
-        let logits = step.scratch.floats(step.rows * expertCount)
+        let logits = step.scratch.floats(step.rows * slotCount)
         try step.project(x, [(gate, logits)])
         return logits
     }
 
-    /// Logits `[T, E]` to each token's experts and combine weights.
+    /// Logits `[T, R]` to each token's experts and combine weights.
     /// - Parameter x: `[T, d]`, the router's input: for policies that ask for its norm.
     func assign(
         _ logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
     ) -> ExpertAssignment {
         let limits = step.batch.slices.map { slice in
-            min(
-                expertCount,
-                max(0, slice.routing.maximumExperts(modelExpertsPerToken: expertsPerToken, expertCount: expertCount)))
+            let asked = slice.routing.maximumExperts(modelExpertsPerToken: expertsPerToken, expertCount: slotCount)
+            return min(max(asked, spec.kMin), spec.kMax, spec.selectableSlots)
         }
         let capacity = zip(step.batch.slices, limits).reduce(0) { $0 + $1.0.count * $1.1 }
-        let assignment = ExpertAssignment(tokenCount: step.rows, capacity: capacity, scratch: step.scratch)
+        let assignment = ExpertAssignment(
+            tokenCount: step.rows, capacity: capacity, pseudo: spec.pseudo, scratch: step.scratch)
         for (slice, limit) in zip(step.batch.slices, limits) {
             assign(slice, limit: limit, logits: logits, x: x, to: assignment, step: step)
         }
@@ -45,33 +49,52 @@ struct Router {
         _ slice: ForwardBatch.Slice, limit: Int, logits: UnsafePointer<Float>, x: UnsafePointer<Float>,
         to assignment: ExpertAssignment, step: ForwardStep
     ) {
-        let (count, scratch) = (slice.count, step.scratch)
-        let scores = scratch.floats(count * expertCount)
-        scores.update(from: logits + slice.start * expertCount, count: count * expertCount)
-        switch gating.score {
-        case .softmax: Ops.softmax(scores, rows: count, count: expertCount)
-        }
-        let ranked = scratch.floats(count * limit)
-        let rankedExperts = scratch.integers(count * limit)
-        Ops.topK(scores, rows: count, count: expertCount, k: limit, indices: rankedExperts, values: ranked)
+        let count = slice.count
+        let scores = step.scratch.floats(count * slotCount)
+        scores.update(from: logits + slice.start * slotCount, count: count * slotCount)
+        gating.apply(scores, rows: count, count: slotCount)
+        // Weights that keep the mass of the model's k need its scores even where a policy never goes so far.
+        let length = gating.weights == .keepFullMass ? max(limit, expertsPerToken) : limit
+        let ranked = step.scratch.floats(count * length)
+        let rankedSlots = step.scratch.integers(count * length)
+        rank(scores, rows: count, length: length, into: ranked, slots: rankedSlots, step: step)
 
         for row in 0..<count {
             let token = slice.start + row
             let context = RoutingContext(
                 layer: layer, layerCount: layerCount, position: slice.firstPosition + row, phase: slice.phase,
-                expertCount: expertCount, modelExpertsPerToken: expertsPerToken,
+                expertCount: slotCount, modelExpertsPerToken: expertsPerToken,
                 hiddenNorm: slice.routing.usesHiddenNorm ? Self.norm(x + token * gate.weights.k, count: gate.weights.k) : 0)
             let asked = slice.routing.expertCount(
-                for: context, logits: Span(_unsafeStart: logits + token * expertCount, count: expertCount),
-                ranked: Span(_unsafeStart: ranked + row * limit, count: limit))
-            let kept = min(max(asked, 0), limit)
-            let start = Int(assignment.offsets[token])
-            for rank in 0..<kept {
-                assignment.experts[start + rank] = rankedExperts[row * limit + rank]
-                assignment.weights[start + rank] = ranked[row * limit + rank]
-            }
-            gating.weigh(UnsafeMutableBufferPointer(start: assignment.weights + start, count: kept))
-            assignment.offsets[token + 1] = Int32(start + kept)
+                for: context, logits: Span(_unsafeStart: logits + token * slotCount, count: slotCount),
+                ranked: Span(_unsafeStart: ranked + row * length, count: limit))
+            let kept = min(max(asked, spec.kMin), limit)
+            let (weights, slots) = (ranked + row * length, rankedSlots + row * length)
+            spec.weigh(UnsafeMutableBufferPointer(start: weights, count: length), slots: slots, kept: kept)
+            assignment.add(token: token, slots: slots, weights: weights, count: kept, spec: spec)
+        }
+    }
+
+    private var gating: GatingFunction { spec.gating }
+
+    /// The best `length` slots of each row by biased score within the best groups, and their scores without the bias.
+    private func rank(
+        _ scores: UnsafeMutablePointer<Float>, rows: Int, length: Int, into ranked: UnsafeMutablePointer<Float>,
+        slots: UnsafeMutablePointer<Int32>, step: ForwardStep
+    ) {
+        guard selectionBias != nil || spec.groups != nil else {
+            return Ops.topK(scores, rows: rows, count: slotCount, k: length, indices: slots, values: ranked)
+        }
+        let selection = step.scratch.floats(rows * slotCount)
+        selection.update(from: scores, count: rows * slotCount)
+        for row in 0..<rows {
+            let values = selection + row * slotCount
+            if let selectionBias { for slot in 0..<slotCount { values[slot] += selectionBias.pointer[slot] } }
+            spec.groups?.mask(values, slots: slotCount)
+        }
+        Ops.topK(selection, rows: rows, count: slotCount, k: length, indices: slots, values: ranked)
+        for row in 0..<rows {
+            for rank in row * length..<(row + 1) * length { ranked[rank] = scores[row * slotCount + Int(slots[rank])] }
         }
     }
 

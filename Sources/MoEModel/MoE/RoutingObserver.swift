@@ -17,6 +17,8 @@ public struct RoutingEvent: ~Copyable {
     public let tokenCount: Int
     /// E
     public let expertCount: Int
+    /// R: experts and pseudo-experts, one logit each.
+    public let slotCount: Int
     /// k of the model
     public let modelExpertsPerToken: Int
     /// Bytes of one routed expert's weights (gate, up and down).
@@ -44,17 +46,17 @@ public struct RoutingEvent: ~Copyable {
     public func combineWeights(token index: Int) -> [Float] {
         (Int(offsets[index])..<Int(offsets[index + 1])).map { weights[$0] }
     }
-    /// `[E]`: the router's raw logits of token `index`.
+    /// `[R]`: the router's raw logits of token `index`.
     public func routerLogits(token index: Int) -> [Float] {
-        Array(logits[index * expertCount..<(index + 1) * expertCount])
+        Array(logits[index * slotCount..<(index + 1) * slotCount])
     }
     /// Calls `body` with each expert that token `index` was routed to and its combine weight, best first.
     public func forEachExpert(token index: Int, _ body: (_ expert: Int, _ weight: Float) -> Void) {
         for pair in Int(offsets[index])..<Int(offsets[index + 1]) { body(Int(experts[pair]), weights[pair]) }
     }
-    /// Entropy of the softmax over the router's logits of token `index`, in bits: 0 to log2(E).
+    /// Entropy of the softmax over the router's logits of token `index`, in bits: 0 to log2(R).
     public func routerEntropy(token index: Int) -> Double {
-        let row = UnsafeBufferPointer(rebasing: logits[index * expertCount..<(index + 1) * expertCount])
+        let row = UnsafeBufferPointer(rebasing: logits[index * slotCount..<(index + 1) * slotCount])
         let largest = row.max() ?? 0
         var total: Float = 0
         var weighted: Float = 0
@@ -84,7 +86,7 @@ package struct ExpertOutputs: ~Copyable {
     let slots: UnsafePointer<Int32>
     let weights: UnsafePointer<Float>
     let experts: UnsafePointer<Int32>
-    /// `[E]`: the router's raw logits.
+    /// `[R]`: the router's raw logits.
     package let logits: UnsafeBufferPointer<Float>
     /// `[d]`: the input of router and experts.
     package let hidden: UnsafeBufferPointer<Float>

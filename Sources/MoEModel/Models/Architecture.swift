@@ -24,11 +24,13 @@ enum ModelRegistry {
         "qwen2moe": Qwen2MoE.self,
         "qwen3": Qwen3.self,
         "qwen3moe": Qwen3MoE.self,
+        "qwen3moeplusplus": Qwen3MoEPlusPlus.self,
     ]
 
     /// Hugging Face's `model_type` to GGUF's name. Mistral is Llama with a sliding window.
     static let huggingFaceTypes: [String: String] = [
         "llama": "llama", "mistral": "llama", "mixtral": "mixtral", "olmoe": "olmoe", "qwen2": "qwen2",
         "qwen2_moe": "qwen2moe", "qwen3": "qwen3", "qwen3_moe": "qwen3moe",
+        "qwen3_moe_plus_plus": "qwen3moeplusplus",
     ]
 }
