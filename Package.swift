@@ -24,12 +24,16 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.0.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "3.0.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     ],
     targets: [
         .systemLibrary(
             name: "COpenBLAS", path: "CSources/COpenBLAS", pkgConfig: blas,
             providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(
+            name: "CLAPACKE", path: "CSources/CLAPACKE", pkgConfig: "lapacke",
+            providers: [.apt(["liblapacke-dev"])]),
         .target(
             name: "CMoEKernels", dependencies: ["COpenBLAS"], path: "CSources/CMoEKernels",
             cSettings: cSettings, linkerSettings: [.linkedLibrary("m"), .linkedLibrary("dl"), .linkedLibrary("pthread")]),
@@ -37,13 +41,14 @@ let package = Package(
 
         .target(name: "MoEJSON", swiftSettings: swiftSettings),
         .target(name: "MoETensors", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
-        .target(name: "MoECompute", dependencies: ["CMoEKernels", "MoETensors"], swiftSettings: swiftSettings),
+        .target(name: "MoECompute", dependencies: ["CMoEKernels", "CLAPACKE", "MoETensors"], swiftSettings: swiftSettings),
         .target(name: "MoETokenizer", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEModel", dependencies: ["MoECompute", "MoETensors"], swiftSettings: swiftSettings),
         .target(
             name: "MoEInfer",
             dependencies: [
                 "MoEModel", "MoETokenizer", "MoECompute", "MoETensors",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Configuration", package: "swift-configuration"),
             ],

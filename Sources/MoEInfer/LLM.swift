@@ -34,6 +34,12 @@ public final class LLM: Sendable {
     public let cacheBytes: Int
     package let engine: Engine
     let settings: Settings
+    /// The content hash that routing profiles are bound to.
+    let identity: ModelIdentity
+    let layerCount: Int
+    /// k and E; 0 for a dense model.
+    let expertsPerToken: Int
+    let expertCount: Int
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
     ///
@@ -77,6 +83,10 @@ public final class LLM: Sendable {
             model: try file.model(contextLength: context), context: try ComputeContext(settings: settings), cache: cache)
 
         loadedTokenizer = tokenizer
+        identity = ModelIdentity(file.store)
+        layerCount = configuration.layerCount
+        expertsPerToken = configuration.experts?.perToken ?? 0
+        expertCount = configuration.experts?.count ?? 0
         self.settings = settings
         vocabularySize = configuration.vocabularySize
         contextLength = context
@@ -122,6 +132,12 @@ public final class LLM: Sendable {
         tokens: [Int32], options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
         let (stream, continuation) = AsyncThrowingStream<GenerationEvent, any Error>.makeStream()
+        do {
+            try check(options.routing)
+        } catch {
+            continuation.finish(throwing: error)
+            return stream
+        }
         let (engine, ticket) = (engine, Engine.Ticket())
         continuation.onTermination = { reason in
             guard case .cancelled = reason else { return }

@@ -88,7 +88,8 @@ private func logits(_ probabilities: [Float]) -> [Float] { probabilities.map { l
         ("top-p:p=0.5,min=1,2", "'min' takes one number, found 2"),
         ("top-p:p=0.5,temperature=0", "'temperature' expects numbers"),
         ("ratio:min=2", "'t' is missing"),
-        ("profile:x.json", "profiles are not supported"),
+        ("profile:", "expected profile:FILE"),
+        ("profile:x.json@mu=-1", "'mu' expects a number"),
     ])
     func badSpecificationsSayWhatIsWrong(_ text: String, _ problem: String) {
         let error = #expect(throws: RoutingSpecificationError.self) { try RoutingSpecification.parse(text) }

@@ -189,6 +189,14 @@ typedef struct moe_attention_shape {
 int32_t moe_attention(moe_pool *pool, const moe_attention_shape *shape, const moe_attention_task *tasks, int32_t count);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Sums for calibration, on the calling thread.
+
+/// gram[i * count + j] = <rows[i], rows[j]>, all of [count, count]; each row has width floats. The order of summation is fixed.
+void moe_gram(const float *const *rows, int32_t count, int32_t width, double *gram);
+/// sum[i * columns + j] += x[i] * y[j]: x [rows], y [columns].
+void moe_add_outer(double *sum, const double *x, const double *y, int32_t rows, int32_t columns);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Probes for doctor.
 
 /// GB/s of a read over `bytes` of memory by all workers of the pool (median of `repetitions`).

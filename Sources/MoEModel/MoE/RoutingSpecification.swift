@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A policy as text, as `--routing` takes it:
-/// `native` | `static` | `static:k=4` | `static:k=4,4,2,2` | `top-p:p=0.7,min=1,max=8,temperature=1.2` | `ratio:min=2,t=0.3`.
+/// `native` | `static` | `static:k=4` | `static:k=4,4,2,2` | `top-p:p=0.7,min=1,max=8,temperature=1.2` | `ratio:min=2,t=0.3`
+/// | `profile:P.json` | `profile:P.json@parity` | `profile:P.json@mu=0.01`.
 ///
 /// Values that may differ per layer are lists; layers past the end take the last value.
 public enum RoutingSpecification {
-    /// - Throws: ``RoutingSpecificationError``, one line that names the field, what was expected and what was found.
+    /// - Throws: ``RoutingSpecificationError``, one line that names the field, what was expected and what was found;
+    ///   ``ModelFileError`` for a profile that cannot be used.
     public static func parse(_ text: String) throws -> any RoutingPolicy {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         let name = parts[0].trimmingSpaces
         if name == "profile" {
-            throw RoutingSpecificationError(text, "routing profiles are not supported by this version")
+            return try profile(parts.count > 1 ? parts[1].trimmingSpaces : "", of: text)
         }
         var fields = try Fields(parts.count > 1 ? parts[1] : nil, of: text)
         let policy: any RoutingPolicy
@@ -32,10 +34,30 @@ public enum RoutingSpecification {
                 threshold: PerLayer(try fields.numbers("t", 0...1, required: true)!))
         default:
             throw RoutingSpecificationError(
-                text, "unknown policy '\(name)'; expected native, static, top-p or ratio")
+                text, "unknown policy '\(name)'; expected native, static, top-p or ratio, or profile:FILE")
         }
         try fields.finish()
         return policy
+    }
+
+    /// `P.json`, `P.json@point` or `P.json@mu=number`; the point is `parity` unless named.
+    private static func profile(_ argument: String, of text: String) throws -> LearnedRouting {
+        let at = argument.lastIndex(of: "@")
+        let path = String(argument[..<(at ?? argument.endIndex)])
+        let point = at.map { String(argument[argument.index(after: $0)...]) } ?? "parity"
+        guard !path.isEmpty else { throw RoutingSpecificationError(text, "expected profile:FILE or profile:FILE@POINT") }
+        if point.hasPrefix("mu=") {
+            guard let mu = Float(point.dropFirst(3)), mu.isFinite, mu >= 0 else {
+                throw RoutingSpecificationError(text, "'mu' expects a number from 0 on, found '\(point.dropFirst(3))'")
+            }
+            return try RoutingProfile(path: path).routing(mu: mu)
+        }
+        let profile = try RoutingProfile(path: path)
+        guard let routing = profile.routing(point: point) else {
+            let names = profile.points.map(\.name).joined(separator: ", ")
+            throw RoutingSpecificationError(text, "the profile has no point '\(point)'; it has: \(names), or mu=NUMBER")
+        }
+        return routing
     }
 }
 
