@@ -79,7 +79,11 @@ enum PromptInput {
             }
             data = contents
         } else {
-            data = FileHandle.standardInput.readDataToEndOfFile()
+            do {
+                data = try FileHandle.standardInput.readToEnd() ?? Data()
+            } catch {
+                throw InputError(description: "standard input cannot be read")
+            }
         }
         guard let text = String(validating: data, as: UTF8.self) else {
             throw InputError(description: "\(file ?? "standard input"): the prompt is not valid UTF-8")

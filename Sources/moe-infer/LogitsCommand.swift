@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Foundation
+import Glibc
 import MoEInfer
 
 struct LogitsCommand: AsyncParsableCommand {
@@ -31,7 +32,9 @@ struct LogitsCommand: AsyncParsableCommand {
 
     func validate() throws {
         _ = try ids()
-        if let decodeFrom, decodeFrom < 1 { throw ValidationError("--decode-from must be at least 1") }
+        if let decodeFrom, !(1...max(1, try ids().count)).contains(decodeFrom) {
+            throw ValidationError("--decode-from must be from 1 to the number of tokens")
+        }
     }
 
     private func ids() throws -> [Int32] {
@@ -79,20 +82,34 @@ private final class Rows: @unchecked Sendable {
     func append(_ row: UnsafeBufferPointer<Float>) { values.append(Array(row)) }
 }
 
-/// A two-dimensional float32 array in NumPy's format, version 1.0, written row by row. Written beside its destination and
-/// moved there at the end, so that nothing incomplete is left behind. Used by one task at a time.
+/// A two-dimensional float32 array in NumPy's format, version 1.0, written row by row. A regular file is written beside its
+/// destination and moved there at the end, so that nothing incomplete is left behind; anything else (a device, a pipe) is
+/// written through. Used by one task at a time.
 final class NPYWriter: @unchecked Sendable {
     private let path: String
-    private let temporary: String
+    /// nil: written through.
+    private let temporary: String?
     private let file: FileHandle
 
     init(path: String, rows: Int, columns: Int) throws {
-        self.path = path
-        temporary = path + ".part"
-        guard FileManager.default.createFile(atPath: temporary, contents: nil),
-            let file = FileHandle(forWritingAtPath: temporary)
-        else { throw InputError(description: "\(path): cannot be written") }
-        self.file = file
+        // Through links, so that their target is written and not the link replaced.
+        self.path = URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+        var status = stat()
+        let exists = stat(self.path, &status) == 0
+        let descriptor: Int32
+        if exists, status.st_mode & S_IFMT != S_IFREG {
+            temporary = nil
+            descriptor = open(self.path, O_WRONLY | O_CLOEXEC)
+        } else {
+            let name = "\(self.path).\(getpid()).part"
+            temporary = name
+            descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+        }
+        guard descriptor >= 0 else {
+            throw InputError(description: "\(path): cannot be written: \(String(cString: strerror(errno)))")
+        }
+        file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        if let temporary { Interrupts.remove(temporary) }
         var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(rows), \(columns)), }"
         // The data begins at a multiple of 64; the header ends with a newline.
         let padding = 64 - (10 + header.utf8.count + 1) % 64
@@ -113,11 +130,15 @@ final class NPYWriter: @unchecked Sendable {
 
     func close() throws {
         try file.close()
-        guard rename(temporary, path) == 0 else { throw InputError(description: "\(path): cannot be written") }
+        guard let temporary else { return }
+        guard rename(temporary, path) == 0 else {
+            throw InputError(description: "\(path): cannot be written: \(String(cString: strerror(errno)))")
+        }
+        Interrupts.keepFiles()
     }
 
     func abandon() {
         try? file.close()
-        unlink(temporary)
+        if let temporary { unlink(temporary) }
     }
 }

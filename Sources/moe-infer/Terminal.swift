@@ -9,26 +9,41 @@ enum Terminal {
     static let errorIsTerminal = isatty(STDERR_FILENO) == 1
     static let outputIsTerminal = isatty(STDOUT_FILENO) == 1
     nonisolated(unsafe) private static var lineIsOpen = false
+    nonisolated(unsafe) fileprivate static var barIsShown = false
 
-    /// Text to standard output, at once.
+    /// Text to standard output, at once. When the reader has gone (`| head`) there is nobody left to write for; when the disk
+    /// is full, that is said.
     static func write(_ text: String) {
-        var bytes = Array(text.utf8)[...]
-        while !bytes.isEmpty {
-            let written = bytes.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress, $0.count) }
-            if written < 0 {
-                if errno == EINTR { continue }
-                // The reader has gone (`| head`): there is nobody left to write for.
-                Glibc.exit(errno == EPIPE ? 0 : 1)
-            }
-            bytes = bytes.dropFirst(written)
+        if let problem = put(text, to: STDOUT_FILENO) {
+            if problem == EPIPE { Glibc.exit(0) }
+            error("error: standard output: \(String(cString: strerror(problem)))")
+            Glibc.exit(1)
         }
         if let last = text.last { lineIsOpen = last != "\n" }
     }
 
-    static func error(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+    /// A line to standard error. Nothing can be done when that is closed.
+    static func error(_ line: String) { _ = put(line + "\n", to: STDERR_FILENO) }
 
-    /// Ends a line of output that was left open, before something else is said.
+    /// - Returns: nil, or the error number.
+    @discardableResult
+    fileprivate static func put(_ text: String, to descriptor: Int32) -> Int32? {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if written >= 0 {
+                bytes = bytes.dropFirst(written)
+            } else if errno != EINTR {
+                return errno
+            }
+        }
+        return nil
+    }
+
+    /// Ends a line of output that was left open, or a bar, before something else is said.
     static func finishLine() {
+        if barIsShown { put("\r\u{1B}[K", to: STDERR_FILENO) }
+        barIsShown = false
         if lineIsOpen { write("\n") }
     }
 
@@ -45,10 +60,22 @@ enum Terminal {
     }
 }
 
-/// Ctrl-C: the first asks the work to stop, the second ends the process.
+/// Ctrl-C: the first asks the work to stop, the second ends the process. SIGTERM ends it at once. Either way a file that is
+/// not finished is removed.
 enum Interrupts {
+    private static let unfinished = Mutex<String?>(nil)
+
     static func install() {
         signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// Removes this file when the process is ended before ``keepFiles()``.
+    static func remove(_ path: String) { unfinished.withLock { $0 = path } }
+    static func keepFiles() { unfinished.withLock { $0 = nil } }
+
+    private static func end(_ code: Int32) -> Never {
+        unfinished.withLock { if let path = $0 { unlink(path) } }
+        Glibc.exit(code)
     }
 
     /// Runs `body` in a task that Ctrl-C cancels.
@@ -58,14 +85,20 @@ enum Interrupts {
         let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
         nonisolated(unsafe) var seen = false
         source.setEventHandler {
-            if seen { Glibc.exit(130) }
+            if seen { end(130) }
             seen = true
             task.cancel()
         }
         source.resume()
+        signal(SIGTERM, SIG_IGN)
+        let termination = DispatchSource.makeSignalSource(signal: SIGTERM, queue: .global())
+        termination.setEventHandler { end(143) }
+        termination.resume()
         defer {
             source.cancel()
+            termination.cancel()
             signal(SIGINT, SIG_DFL)
+            signal(SIGTERM, SIG_DFL)
         }
         return try await task.value
     }
@@ -93,10 +126,12 @@ final class ProgressBar: Sendable {
         let remaining = done > 0 ? elapsed / Double(done) * Double(total - done) : 0
         let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
         let line = "\r\(title) \(bar) \(done)/\(total) \(detail) \(Int(remaining.rounded(.up))) s left\u{1B}[K"
-        FileHandle.standardError.write(Data(line.utf8))
+        Terminal.barIsShown = true
+        Terminal.put(line, to: STDERR_FILENO)
     }
 
     func finish() {
-        if Terminal.errorIsTerminal { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
+        if Terminal.errorIsTerminal { Terminal.put("\r\u{1B}[K", to: STDERR_FILENO) }
+        Terminal.barIsShown = false
     }
 }

@@ -184,12 +184,46 @@ import Testing
         let result = try await Self.run(["generate", "--file", path.path])
         #expect(result.code == 1 && result.error.contains("UTF-8") && result.errorLines.count == 1)
         // Swift cannot pass such an argument, a shell can.
+        #expect(try Self.shell(#""$0" generate "$(printf 'a\377b')" --max-tokens 1 2>/dev/null"#) == 1)
+    }
+
+    /// Runs a line of shell in which `$0` is the program.
+    private static func shell(_ line: String) throws -> Int32 {
         let shell = Process()
         shell.executableURL = URL(fileURLWithPath: "/bin/sh")
-        shell.arguments = ["-c", #""$0" generate "$(printf 'a\377b')" --max-tokens 1 2>/dev/null"#, Self.program.path]
+        shell.arguments = ["-c", line, program.path]
         try shell.run()
         shell.waitUntilExit()
-        #expect(shell.terminationStatus == 1)
+        return shell.terminationReason == .exit ? shell.terminationStatus : 1000 + shell.terminationStatus
+    }
+
+    /// Prevents traps where a standard stream is closed, full, or no stream at all.
+    @Test(
+        arguments: [
+            (#""$0" generate hi -n 3 >/dev/null 2>&-"#, 0), (#""$0" generate hi -n 3 >/dev/null 2>/dev/full"#, 0),
+            (#""$0" generate hi --routing foo 2>&-"#, 64), (#""$0" generate -n 3 <&- 2>/dev/null"#, 1),
+            (#""$0" tokenize </ 2>/dev/null"#, 1), (#""$0" generate hi -n 3 >/dev/full 2>/dev/null"#, 1),
+            (#""$0" inspect --json >/dev/full 2>/dev/null"#, 1), (#""$0" inspect --tensors | head -1 >/dev/null"#, 0),
+        ] as [(String, Int32)])
+    func standardStreamsMayBeMissing(line: String, code: Int32) throws { #expect(try Self.shell(line) == code, "\(line)") }
+
+    @Test func outputGoesWhereItIsPointed() async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("moe-out-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let (target, link) = (folder.appendingPathComponent("target.npy"), folder.appendingPathComponent("link.npy"))
+        try Data("old".utf8).write(to: target)
+        try FileManager.default.createSymbolicLink(at: link, withDestinationURL: target)
+        let result = try await Self.run(["logits", "--tokens", "1,2", "--output", link.path])
+        #expect(result.code == 0)
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link.path) == target.path)
+        #expect(try Data(contentsOf: target).count > 1000)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() == ["link.npy", "target.npy"])
+        // A device is written through, never replaced.
+        #expect(try await Self.run(["logits", "--tokens", "1,2", "--output", "/dev/null"]).code == 0)
+        #expect(
+            try FileManager.default.attributesOfItem(atPath: "/dev/null")[.type] as? FileAttributeType
+                == .typeCharacterSpecial)
     }
 
     @Test func aLibraryThatIsNoBLASIsRefused() async throws {
