@@ -16,6 +16,11 @@ final class LayerBuilder {
         self.store = store
         self.naming = naming
         self.configuration = configuration
+        guard configuration.rmsNormEpsilon.isFinite, configuration.rmsNormEpsilon >= 0 else {
+            throw ModelFileError(
+                file: store.source, problem: "bad epsilon of the RMS norm", expected: "a number of at least 0",
+                found: "\(configuration.rmsNormEpsilon)")
+        }
         rope = try RotaryTable(
             configuration.attention.rope, maximumPositions: configuration.contextLength)
     }

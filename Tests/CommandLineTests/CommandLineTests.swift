@@ -168,6 +168,9 @@ import Testing
         (["generate", "x", "--config", "/no/such/settings.json"], "settings.json"),
         (["perplexity", "--text", "/no/such/text"], "/no/such/text"),
         (["logits", "--tokens", "99999999"], "vocabulary"),
+        (["generate", "x", "--routing", "static:k=99"], "99 experts"),
+        (["generate", "x", "--routing", "static:k=1,2,3,4,5"], "5 layers"),
+        (["generate", "x", "--routing", "ratio:min=40,t=0.5"], "40 experts"),
         (["logits", "--tokens", "1", "--output", "/no/such/folder/x.npy"], "cannot be written"),
     ])
     func failuresAreOneLineAndExitWith1(arguments: [String], mention: String) async throws {

@@ -51,7 +51,7 @@ import Testing
             ("rope_parameters", #"{"rope_type": "linear", "factor": 0}"#, "factor"),
             ("rope_parameters", #"{"rope_type": "yarn", "factor": -1}"#, "factor"),
             ("rope_parameters", "[1, 2]", "rope_parameters"), ("layer_types", #"["full_attention"]"#, ""),
-            ("mlp_only_layers", #""all""#, "mlp_only_layers"),
+            ("mlp_only_layers", #""all""#, "mlp_only_layers"), ("rms_norm_eps", "-1.0", "epsilon"),
         ] as [(String, String?, String)])
     func aLyingConfigurationIsRefused(key: String, value: String?, mention: String) throws {
         do {

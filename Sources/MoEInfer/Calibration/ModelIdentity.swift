@@ -54,6 +54,9 @@ extension LLM {
     /// - Throws: ``RequestError`` when a learned policy was made for another model.
     func check(_ routing: RoutingChoice) throws {
         for policy in [routing.prefill, routing.decode] {
+            if let problem = policy?.problem(layerCount: layerCount, expertCount: expertCount) {
+                throw RequestError(problem)
+            }
             guard let learned = policy as? LearnedRouting else { continue }
             guard learned.model == identity.hash else {
                 throw RequestError("the routing profile is for model \(learned.model), but this is \(identity.hash)")

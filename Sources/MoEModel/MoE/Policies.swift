@@ -17,6 +17,16 @@ public struct PerLayer<Value: Sendable & Equatable>: Sendable, Equatable {
     public subscript(layer: Int) -> Value { values[min(layer, values.count - 1)] }
 }
 
+/// What no policy may ask of a model.
+private func problem(_ name: String, lists: [Int], experts: Int, layerCount: Int, expertCount: Int) -> String? {
+    if expertCount == 0 { return "\(name) routing needs experts, but the model is dense" }
+    if experts > expertCount { return "\(name) routing asks for \(experts) experts, but a layer has \(expertCount)" }
+    if let count = lists.first(where: { $0 > layerCount }) {
+        return "\(name) routing has values for \(count) layers, but the model has \(layerCount)"
+    }
+    return nil
+}
+
 /// The same number of experts for every token: the model's own (`native`, `static`), another, or one per layer.
 public struct StaticRouting: RoutingPolicy, Equatable {
     /// nil: as the model was trained.
@@ -26,6 +36,12 @@ public struct StaticRouting: RoutingPolicy, Equatable {
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {
         expertsPerToken.map { $0.values.max()! } ?? modelExpertsPerToken
+    }
+
+    public func problem(layerCount: Int, expertCount: Int) -> String? {
+        guard let values = expertsPerToken?.values else { return nil }
+        return MoEModel.problem(
+            "static", lists: [values.count], experts: values.max()!, layerCount: layerCount, expertCount: expertCount)
     }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
@@ -53,6 +69,13 @@ public struct TopPRouting: RoutingPolicy, Equatable {
     }
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int { maximum }
+
+    /// A maximum above E is no problem: it is an upper bound.
+    public func problem(layerCount: Int, expertCount: Int) -> String? {
+        MoEModel.problem(
+            "top-p", lists: [p.values.count, temperature.values.count], experts: minimum, layerCount: layerCount,
+            expertCount: expertCount)
+    }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
         let inverse = 1 / temperature[token.layer]
@@ -87,6 +110,11 @@ public struct RatioRouting: RoutingPolicy, Equatable {
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {
         max(modelExpertsPerToken, minimum)
+    }
+
+    public func problem(layerCount: Int, expertCount: Int) -> String? {
+        MoEModel.problem(
+            "ratio", lists: [threshold.values.count], experts: minimum, layerCount: layerCount, expertCount: expertCount)
     }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {

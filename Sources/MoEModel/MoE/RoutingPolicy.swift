@@ -46,6 +46,11 @@ public protocol RoutingPolicy: Sendable {
     /// The most experts ``expertCount(for:logits:ranked:)`` will ask for. The ranking is at least this long (at most E).
     func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int
 
+    /// Why this policy cannot mean a model of these sizes, in one line; nil when it can. Asked before a request runs.
+    /// Default: nil.
+    /// - Parameter expertCount: E; 0 for a dense model.
+    func problem(layerCount: Int, expertCount: Int) -> String?
+
     /// Whether ``RoutingContext/hiddenNorm`` is wanted. Default: false.
     var usesHiddenNorm: Bool { get }
 
@@ -61,4 +66,5 @@ public protocol RoutingPolicy: Sendable {
 
 extension RoutingPolicy {
     public var usesHiddenNorm: Bool { false }
+    public func problem(layerCount: Int, expertCount: Int) -> String? { nil }
 }
