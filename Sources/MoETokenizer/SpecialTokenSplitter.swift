@@ -37,8 +37,6 @@ struct SpecialTokenSplitter: Sendable {
     /// First byte << 8 | second byte -> whether a token starts so: rejects nearly every place at once.
     private var starts = [Bool](repeating: false, count: 1 << 16)
 
-    var isEmpty: Bool { entries.isEmpty }
-
     /// Entries without text are left out; of two with the same text the first counts.
     init(_ entries: [Entry], precedence: Precedence) {
         self.entries = entries

@@ -3,6 +3,7 @@
 import CMoEKernels
 import MoECompute
 import MoETensors
+import MoETestSupport
 import Testing
 
 /// One activation row: the dot kernels.

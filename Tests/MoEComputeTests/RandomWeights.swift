@@ -3,19 +3,7 @@
 import CMoEKernels
 import MoECompute
 import MoETensors
-
-/// A small generator with a seed: the tests' data is the same on every machine.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
+import MoETestSupport
 
 /// The ISAs whose kernels this machine runs; "ref" first.
 let availableISAs = ["ref", "avx2", "avx512", "avx512vnni"].filter { isa in

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
+import MoETestSupport
 
 /// The same numbers on every run (SplitMix64), in memory that lives as long as this object.
 final class TestNumbers {

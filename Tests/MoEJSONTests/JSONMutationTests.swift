@@ -2,6 +2,7 @@
 
 import Foundation
 import MoEJSON
+import MoETestSupport
 import Testing
 
 /// Prevents: an out-of-bounds read on a damaged text, and a text that another parser reads in another way.
@@ -63,15 +64,6 @@ import Testing
     }
 }
 
-/// A small seeded generator (Steele et al. 2014), so that every run sees the same mutants.
-private struct SplitMix64 {
-    var state: UInt64
-
-    mutating func below(_ limit: Int) -> Int {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var value = state
-        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-        return Int((value ^ value >> 31) % UInt64(limit))
-    }
+extension SplitMix64 {
+    fileprivate mutating func below(_ limit: Int) -> Int { Int(next() % UInt64(limit)) }
 }

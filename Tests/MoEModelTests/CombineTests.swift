@@ -2,6 +2,7 @@
 
 import MoECompute
 import MoEModel
+import MoETestSupport
 import Testing
 
 /// Prevents a silent failure: with two sequences in a batch, the second one's tokens weighted or gathered by the first one's

@@ -2,6 +2,7 @@
 
 import MoECompute
 import MoEModel
+import MoETestSupport
 import Testing
 
 @Suite struct DispatchPlanTests {
@@ -64,18 +65,5 @@ import Testing
             }
         }
         #expect(pair == plan.count)
-    }
-}
-
-/// SplitMix64: the same random numbers on every run.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

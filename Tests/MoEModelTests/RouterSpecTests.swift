@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoEModel
+import MoETestSupport
 import Testing
 
 /// The worked examples of ``RouterSpec`` and ``WeightRule``, and one invariant for each way to weigh.

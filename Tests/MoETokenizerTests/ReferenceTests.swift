@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoETestSupport
 import MoETokenizer
 import Testing
 
@@ -58,18 +59,5 @@ struct ReferenceTests {
             let ids = tokenizer.encode(text, addSpecial: false, parseSpecial: false)
             #expect(Array(tokenizer.decode(ids).utf8) == Array(text.utf8))
         }
-    }
-}
-
-/// A generator with a fixed sequence.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -52,49 +52,12 @@ MOE_INLINE void store_pairs(float *out, __m512i pairs) {
     _mm512_store_ps(out + COLUMNS, _mm512_cvtepi32_ps(_mm512_srai_epi32(pairs, 16)));
 }
 
-/// One chunk of every row -> its eight blocks of the panel, `chunks` blocks apart.
-MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, __m512i shift, uint8_t *panel, size_t block_bytes,
-                           size_t chunks) {
-    const size_t stride = sizeof(moe_chunk);
-    __m512i scale[8], min[8], v[8];
-    transpose(unpacked->scale, stride, scale);
-    transpose(unpacked->min, stride, min);
-    for (size_t j = 0; j < 8; j++) {
-        uint8_t *block = panel + j * chunks * block_bytes;
-        transpose(unpacked->q + 32 * j, stride, v);
-        for (int g = 0; g < 8; g++) _mm512_store_si512((__m512i *)block + g, _mm512_add_epi8(v[g], shift));
-        _mm512_store_si512(block + 512, scale[j]);
-        _mm512_store_si512(block + 576, min[j]);
-    }
-    if (!block16) return;
-    __m512i sub_scale[8], sub_min[8];
-    transpose(unpacked->sub_scale, stride, sub_scale);
-    transpose(unpacked->sub_min, stride, sub_min);
-    for (size_t j = 0; j < 8; j++) {
-        float *floats = (float *)(panel + j * chunks * block_bytes + 640);
-        store_pairs(floats, sub_scale[j]);
-        store_pairs(floats + 2 * COLUMNS, sub_min[j]);
-    }
-}
+typedef __m512i panel_vector;
+MOE_INLINE void store_panel(void *p, panel_vector v) { _mm512_store_si512(p, v); }
+/// Bytes with 128 added, of which the format's own offset is there already.
+MOE_INLINE panel_vector shifted(panel_vector v, int offset) { return _mm512_add_epi8(v, _mm512_set1_epi8((char)(128 - offset))); }
 
-static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                 size_t ahead_bytes, uint8_t *panel) {
-    const moe_type_traits *traits = moe_traits(type);
-    const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
-    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
-    const size_t chunks = (size_t)moe_chunks(k);
-    const __m512i shift = _mm512_set1_epi8((char)(128 - traits->offset));
-    _Alignas(64) moe_chunk unpacked[COLUMNS];
-    memset(unpacked, 0, sizeof unpacked);
-    for (size_t c = 0; c < chunks; c++) {
-        const int64_t left = k / 32 - (int64_t)c * 8;
-        prefetch_part(rows + (size_t)n * row_bytes, ahead_bytes, c, chunks);
-        for (size_t r = 0; r < (size_t)n; r++) {
-            unpack(rows + r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
-        }
-        interleave(traits->kind == MOE_CLASS_BLOCK16, unpacked, shift, panel + c * block_bytes, block_bytes, chunks);
-    }
-}
+#include "panel_body.h"
 
 /// Adds the products of `groups` groups of 4 elements to dots[i], for m activation rows at x[i].
 MOE_INLINE void dot_groups(const uint8_t *block, const int8_t *const *x, int groups, int m, __m512i *dots) {
