@@ -23,7 +23,9 @@ package struct ForwardBatch: Sendable {
         /// How many experts each of these tokens gets.
         package var routing: any RoutingPolicy
         /// Where the counts of this sequence go; nil: nowhere.
-        package var observer: (any RoutingObserver)?
+        package let observer: (any RoutingObserver)?
+        /// The same, where it asks for the experts' own outputs: found once a step, not once a layer.
+        package let outputObserver: (any ExpertOutputObserver)?
 
         package init(
             start: Int, count: Int, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
@@ -36,6 +38,7 @@ package struct ForwardBatch: Sendable {
             self.phase = phase
             self.routing = routing
             self.observer = observer
+            outputObserver = observer as? any ExpertOutputObserver
         }
     }
 

@@ -29,7 +29,7 @@ extension MoELayer {
         logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
     ) {
         for slice in step.batch.slices where run.contains(slice.start) {
-            guard let observer = slice.observer as? any ExpertOutputObserver else { continue }
+            guard let observer = slice.outputObserver else { continue }
             let width = experts.weights.down[0].n
             for index in 0..<slice.count {
                 let token = slice.start + index
