@@ -4,14 +4,14 @@ import Glibc
 
 /// 95 % intervals by resampling windows of text with replacement. Windows, not tokens: tokens of one window are not
 /// independent. Paired: both policies are resampled alike, so what makes a window hard cancels. Efron 1979.
-struct PairedBootstrap: Sendable {
+package struct PairedBootstrap: Sendable {
     /// `[draws][windows]`: how often each window is in a draw. Made once, so that all intervals of a report rest on the same draws.
     private let draws: [[UInt16]]
     static let drawCount = 2000
 
     /// - Parameter strata: the windows of each domain, which are resampled among themselves: every draw has as much text of each
     ///   domain as the original. Together they name each window once.
-    init(seed: UInt64, strata: [[Int]]) {
+    package init(seed: UInt64, strata: [[Int]]) {
         var random = SplitMix(state: seed)
         let count = strata.reduce(0) { $0 + $1.count }
         draws = (0..<Self.drawCount).map { _ in
@@ -23,10 +23,10 @@ struct PairedBootstrap: Sendable {
         }
     }
 
-    init(seed: UInt64, windows: Int) { self.init(seed: seed, strata: [Array(0..<windows)]) }
+    package init(seed: UInt64, windows: Int) { self.init(seed: seed, strata: [Array(0..<windows)]) }
 
     /// Of Σ value / Σ rows over the windows, all of them or those named.
-    func interval(of values: [Double], rows: [Double], only indices: [Int]? = nil) -> [Double] {
+    package func interval(of values: [Double], rows: [Double], only indices: [Int]? = nil) -> [Double] {
         let chosen = indices ?? Array(values.indices)
         let means = draws.map { counts -> Double in
             var (sum, weight) = (0.0, 0.0)
@@ -40,7 +40,7 @@ struct PairedBootstrap: Sendable {
     }
 
     /// Mean KL of one policy less another's.
-    func klDifference(_ ours: PolicyScore, _ theirs: PolicyScore, only indices: [Int]? = nil) -> [Double] {
+    package func klDifference(_ ours: PolicyScore, _ theirs: PolicyScore, only indices: [Int]? = nil) -> [Double] {
         interval(
             of: zip(ours.windows, theirs.windows).map { $0.kl - $1.kl }, rows: ours.windows.map(\.rows), only: indices)
     }
