@@ -92,7 +92,7 @@ extension RoutingStatistics.Layer {
             histogram[computed] += 1
             evaluations += computed
             event.forEachExpert(token: token) { expert, _ in load[expert] += 1 }
-            entropy += event.routerEntropy(token: token)
         }
+        entropy += event.totalRouterEntropy
     }
 }

@@ -80,14 +80,15 @@ struct Router {
         var norms: UnsafeMutablePointer<Float>?
         if slice.routing.usesHiddenNorm {
             let (values, width) = (step.scratch.floats(slice.count), gate.weights.k)
-            for row in 0..<slice.count { values[row] = Self.norm(x + (slice.start + row) * width, count: width) }
+            Ops.norms(
+                x + slice.start * width, rows: slice.count, count: width, into: values, pool: step.context.pool)
             norms = values
         }
         let batch = RoutingBatch(
             layer: layer, layerCount: layerCount, tokenCount: slice.count, firstPosition: slice.firstPosition,
             phase: slice.phase, expertCount: slotCount, modelExpertsPerToken: expertsPerToken, score: gating.score,
             rankedCount: limit, logits: logits + slice.start * slotCount, scores: scores, ranked: ranked,
-            rankedStride: rankedStride, hiddenNorms: norms, pool: step.context.pool)
+            rankedStride: rankedStride, hiddenNorms: norms, pool: step.context.pool, scratch: step.scratch)
         // A policy that leaves some out asks for none there, not for what the memory held.
         counts.update(repeating: 0, count: slice.count)
         var span = MutableSpan(_unsafeStart: counts, count: slice.count)
@@ -102,7 +103,8 @@ struct Router {
         slots: UnsafeMutablePointer<Int32>, step: ForwardStep
     ) {
         guard selectionBias != nil || spec.groups != nil else {
-            return Ops.topK(scores, rows: rows, count: slotCount, k: length, indices: slots, values: ranked)
+            return Ops.topK(
+                scores, rows: rows, count: slotCount, k: length, indices: slots, values: ranked, pool: step.context.pool)
         }
         let selection = step.scratch.floats(rows * slotCount)
         selection.update(from: scores, count: rows * slotCount)
@@ -111,15 +113,10 @@ struct Router {
             if let selectionBias { for slot in 0..<slotCount { values[slot] += selectionBias.pointer[slot] } }
             spec.groups?.mask(values, slots: slotCount)
         }
-        Ops.topK(selection, rows: rows, count: slotCount, k: length, indices: slots, values: ranked)
+        Ops.topK(
+            selection, rows: rows, count: slotCount, k: length, indices: slots, values: ranked, pool: step.context.pool)
         for row in 0..<rows {
             for rank in row * length..<(row + 1) * length { ranked[rank] = scores[row * slotCount + Int(slots[rank])] }
         }
-    }
-
-    private static func norm(_ row: UnsafePointer<Float>, count: Int) -> Float {
-        var sum: Float = 0
-        for index in 0..<count { sum += row[index] * row[index] }
-        return sum.squareRoot()
     }
 }

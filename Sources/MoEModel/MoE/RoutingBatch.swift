@@ -33,8 +33,9 @@ public struct RoutingBatch: ~Copyable {
     let rankedStride: Int
     /// `[T]`; nil unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
     let hiddenNorms: UnsafePointer<Float>?
-    /// nil: compute on the calling thread.
-    let pool: ThreadPool?
+    let pool: ThreadPool
+    /// Of the step.
+    let scratch: ScratchArena
 
     /// Calls `body` with what ``RoutingPolicy/expertCount(for:logits:ranked:)`` is asked with for token `index`: its place, its
     /// logits `[E]` and its ranking `[L]`.
