@@ -32,17 +32,20 @@ struct Router {
     func assign(
         _ logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
     ) -> ExpertAssignment {
-        let limits = step.batch.slices.map { slice in
-            let asked = slice.routing.maximumExperts(modelExpertsPerToken: expertsPerToken, expertCount: slotCount)
-            return min(max(asked, spec.kMin), spec.kMax, spec.selectableSlots)
-        }
-        let capacity = zip(step.batch.slices, limits).reduce(0) { $0 + $1.0.count * $1.1 }
+        var capacity = 0
+        for slice in step.batch.slices { capacity += slice.count * limit(of: slice.routing) }
         let assignment = ExpertAssignment(
             tokenCount: step.rows, capacity: capacity, pseudo: spec.pseudo, scratch: step.scratch)
-        for (slice, limit) in zip(step.batch.slices, limits) {
-            assign(slice, limit: limit, logits: logits, x: x, to: assignment, step: step)
+        for slice in step.batch.slices {
+            assign(slice, limit: limit(of: slice.routing), logits: logits, x: x, to: assignment, step: step)
         }
         return assignment
+    }
+
+    /// The most slots that a policy can get for a token.
+    private func limit(of policy: any RoutingPolicy) -> Int {
+        let asked = policy.maximumExperts(modelExpertsPerToken: expertsPerToken, expertCount: slotCount)
+        return min(max(asked, spec.kMin), spec.kMax, spec.selectableSlots)
     }
 
     private func assign(
