@@ -25,7 +25,7 @@ struct MoEInferCommand: AsyncParsableCommand {
         version: LLM.engineVersion,
         subcommands: [
             GenerateCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
-            RouteCommand.self, CalibrateCommand.self, CompareCommand.self,
+            RouteCommand.self, CalibrateCommand.self, CompareCommand.self, CertifyCommand.self, VerifyCommand.self,
             InspectCommand.self, DoctorCommand.self,
         ])
 

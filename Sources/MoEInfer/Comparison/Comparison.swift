@@ -83,7 +83,8 @@ struct Comparison {
         for (name, points) in settings {
             let measured = points.indices.map { index in
                 PolicyCurve.Point(
-                    specification: points[index].specification, score: scores[next + index], latency: latencies[next + index])
+                    specification: points[index].specification, score: scores[next + index],
+                    latency: latencies[next + index])
             }
             next += points.count
             curves.append(PolicyCurve(name: name, points: measured + [reference]))
@@ -183,7 +184,8 @@ struct Comparison {
         let candidate = curves[0]
         // Equal time means the time of static routing at fewer experts: what a user gives up without a gate.
         let times = Set(curves.first { $0.name == "static" }.map { $0.times.dropLast() } ?? []).sorted()
-        let byLatency = times.map { time in figures.match(at: time, candidate, among: curves) { $0.score(timeRatio: time) } }
+        let byLatency = times.map { time in figures.match(at: time, candidate, among: curves) { $0.score(timeRatio: time) }
+        }
         let byExperts = targets.map { mean in
             figures.match(at: mean, candidate, among: curves) { $0.score(meanExperts: mean) }
         }
