@@ -36,10 +36,14 @@ public final class LLM: Sendable {
     let settings: Settings
     /// The content hash that routing profiles are bound to.
     let identity: ModelIdentity
-    let layerCount: Int
+    let gate: GateSizes
+    /// What the file carries, and where.
+    let loadedProfile: Result<RoutingProfile?, ModelFileError>
+    let profilePlace: String
+    var layerCount: Int { gate.layerCount }
     /// k and E; 0 for a dense model.
-    let expertsPerToken: Int
-    let expertCount: Int
+    var expertsPerToken: Int { gate.expertsPerToken }
+    var expertCount: Int { gate.expertCount }
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
     ///
@@ -84,9 +88,9 @@ public final class LLM: Sendable {
 
         loadedTokenizer = tokenizer
         identity = ModelIdentity(file.store)
-        layerCount = configuration.layerCount
-        expertsPerToken = configuration.experts?.perToken ?? 0
-        expertCount = configuration.experts?.count ?? 0
+        gate = GateSizes(configuration)
+        loadedProfile = Result { () throws(ModelFileError) in try file.profile() }
+        profilePlace = file.profilePlace
         self.settings = settings
         vocabularySize = configuration.vocabularySize
         contextLength = context
@@ -132,8 +136,9 @@ public final class LLM: Sendable {
         tokens: [Int32], options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
         let (stream, continuation) = AsyncThrowingStream<GenerationEvent, any Error>.makeStream()
+        var options = options
         do {
-            try check(options.routing)
+            options.routing = try check(options.routing)
         } catch {
             continuation.finish(throwing: error)
             return stream
@@ -144,7 +149,8 @@ public final class LLM: Sendable {
             ticket.cancel()
             Task { await engine.collectCancelled() }
         }
-        Task { await engine.submit(tokens, options: options, ticket: ticket, to: continuation) }
+        let resolved = options
+        Task { await engine.submit(tokens, options: resolved, ticket: ticket, to: continuation) }
         return stream
     }
 

@@ -25,7 +25,7 @@ struct MoEInferCommand: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             GenerateCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
-            RouteCommand.self, CalibrateCommand.self, InspectCommand.self, DoctorCommand.self,
+            RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, InspectCommand.self, DoctorCommand.self,
         ])
 
     /// Errors that are the user's to mend leave one line and exit 1; usage errors are the parser's (64).

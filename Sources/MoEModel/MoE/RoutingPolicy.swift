@@ -54,6 +54,10 @@ public protocol RoutingPolicy: Sendable {
     /// Whether ``RoutingContext/hiddenNorm`` is wanted. Default: false.
     var usesHiddenNorm: Bool { get }
 
+    /// This policy for one model: what stands for the model's own routing replaced by it. A policy around another one passes
+    /// this on; for all others the default, the policy itself, is right. Called before a request runs.
+    func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy
+
     /// How many of the best experts to run for this token.
     ///
     /// - Parameters:
@@ -67,4 +71,5 @@ public protocol RoutingPolicy: Sendable {
 extension RoutingPolicy {
     public var usesHiddenNorm: Bool { false }
     public func problem(layerCount: Int, expertCount: Int) -> String? { nil }
+    public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy { self }
 }
