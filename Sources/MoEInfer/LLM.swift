@@ -36,6 +36,7 @@ public final class LLM: Sendable {
     let settings: Settings
     /// The content hash that routing profiles are bound to.
     let identity: ModelIdentity
+    let batchPolicyLog = BatchPolicyLog()
     let layerCount: Int
     /// k and E; 0 for a dense model.
     let expertsPerToken: Int

@@ -51,13 +51,13 @@ extension LLM {
     /// The content hash that routing profiles are bound to.
     public var modelHash: String { identity.hash }
 
-    /// - Throws: ``RequestError`` when a learned policy was made for another model.
+    /// - Throws: ``RequestError`` when a policy does not fit the model, or a learned one was made for another.
     func check(_ routing: RoutingChoice) throws {
         for policy in [routing.prefill, routing.decode] {
             if let problem = policy?.problem(layerCount: layerCount, expertCount: expertCount) {
                 throw RequestError(problem)
             }
-            guard let learned = policy as? LearnedRouting else { continue }
+            guard let learned = policy?.innermost as? LearnedRouting else { continue }
             guard learned.model == identity.hash else {
                 throw RequestError("the routing profile is for model \(learned.model), but this is \(identity.hash)")
             }
@@ -69,5 +69,6 @@ extension LLM {
                         + "\(expertCount)")
             }
         }
+        batchPolicyLog.note(routing)
     }
 }
