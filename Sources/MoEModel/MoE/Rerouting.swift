@@ -58,7 +58,8 @@ public struct Rerouting: RoutingPolicy {
                 : "re-routing by 'z' needs the deviations of the gate's heads, but the routing profile has none"
         }
         return MoEModel.problem(
-            "re-routing", lists: [margin?.values.count ?? 1, entropy?.values.count ?? 1], experts: 0, layerCount: layerCount,
+            "re-routing", lists: [margin?.values.count ?? 1, entropy?.values.count ?? 1], experts: 0,
+            layerCount: layerCount,
             expertCount: expertCount)
     }
 
@@ -104,7 +105,7 @@ public struct Rerouting: RoutingPolicy {
     }
 
     /// Entropy of the softmax of the logits, as a share of the largest that is possible.
-    static func relativeEntropy(_ logits: Span<Float>) -> Float {
+    package static func relativeEntropy(_ logits: Span<Float>) -> Float {
         if logits.count < 2 { return 0 }
         var largest = -Float.infinity
         for index in logits.indices { largest = max(largest, logits[index]) }
