@@ -3,7 +3,7 @@
 import Glibc
 
 /// A count policy with a second look at the tokens for which the gate is unsure: they are routed again with `added` more
-/// experts. As text: `top-p:p=0.7+reroute:margin=0.05,entropy=0.9,add=2`.
+/// experts. As text: `static:k=2+reroute:margin=0.15,entropy=0.7,add=1`.
 ///
 /// A token of which the base policy keeps m experts is unsure when any one of these that is given holds:
 ///
@@ -31,7 +31,7 @@ public struct Rerouting: RoutingPolicy {
 
     public init(
         _ base: any RoutingPolicy, margin: PerLayer<Float>? = nil, entropy: PerLayer<Float>? = nil,
-        deviations: Float? = nil, added: Int = 2
+        deviations: Float? = nil, added: Int = 1
     ) {
         self.base = base
         self.margin = margin

@@ -7,7 +7,7 @@
 /// Values that may differ per layer are lists; layers past the end take the last value.
 ///
 /// What follows a `+` changes the policy before it, any of the above:
-/// - `+reroute:margin=0.05,entropy=0.9,z=1,add=2` gives tokens of which the gate is unsure more experts (``Rerouting``); at least
+/// - `+reroute:margin=0.15,entropy=0.7,z=1,add=1` gives tokens of which the gate is unsure more experts (``Rerouting``); at least
 ///   one of `margin`, `entropy` and `z`.
 /// - `+union:k0=2` takes all but k0 of a token's experts from the batch's (``UnionRouting``); `union:k0=2,k=4` is
 ///   `static:k=4+union:k0=2`.
@@ -49,7 +49,7 @@ public enum RoutingSpecification {
         let policy = Rerouting(
             base, margin: try fields.numbers("margin", 0...1).map(PerLayer.init),
             entropy: try fields.numbers("entropy", 0...1).map(PerLayer.init), deviations: try fields.number("z", 0...100),
-            added: try fields.integer("add", 1...1024) ?? 2)
+            added: try fields.integer("add", 1...1024) ?? 1)
         guard policy.margin != nil || policy.entropy != nil || policy.deviations != nil else {
             throw RoutingSpecificationError(text, "'+reroute' needs 'margin', 'entropy' or 'z'")
         }

@@ -22,11 +22,12 @@ public enum BatchPolicy: Sendable, Equatable {
 /// t2: [1, 0, 3, 4]    own 1; then 0, 3, 4 (no), 2 (yes)       -> 1, 2
 /// ```
 ///
-/// the union is {1, 2}: two experts are read where static k = 2 reads {0, 1, 2}. Refill goes down the token's whole ranking, in its order, until
-/// it has as many as the base policy gave it or the union is exhausted. The weights follow from the model's rule over what is kept.
+/// the union is {1, 2}: two experts are read where static k = 2 reads {0, 1, 2}. Refill goes down the token's whole ranking, in
+/// its order, until it has as many as the base policy gave it or the union is exhausted. The weights follow from the model's rule
+/// over what is kept.
 ///
-/// The union is that of all tokens of the step in the same phase whose batch policy is the same: decoding sequences among each other,
-/// prompts among each other. A token alone has its own k0 experts and no more, as under static routing with k0.
+/// The union is that of all tokens of the step in the same phase whose batch policy is the same: decoding sequences among each
+/// other, prompts among each other. A token alone has its own k0 experts and no more, as under static routing with k0.
 public struct UnionRouting: RoutingPolicy {
     /// How many experts a token may have.
     public let base: any RoutingPolicy
