@@ -63,6 +63,13 @@ public final class RoutingStatistics: RoutingObserver {
         }
     }
 
+    /// Experts computed so far, and the (token, layer) pairs that they were computed for.
+    var evaluations: (evaluations: Int, tokenLayers: Int) {
+        state.withLock { state in
+            state.layers.values.reduce((0, 0)) { ($0.0 + $1.evaluations, $0.1 + $1.tokens) }
+        }
+    }
+
     /// By layer, ascending; empty for a dense model.
     public var layers: [LayerRouting] {
         state.withLock { state in

@@ -37,7 +37,8 @@ struct PolicyComparison {
             matches.append(
                 CalibrationReport.Match(
                     meanExperts: mean, policies: figures, bestOther: figures[best].name,
-                    klDifference95: bootstrap(scores[1], scores[best + 1])))
+                    klDifference95: PairedBootstrap(seed: seed, windows: evaluator.windows.count)
+                        .klDifference(scores[1], scores[best + 1])))
         }
         return matches
     }
@@ -78,21 +79,5 @@ struct PolicyComparison {
             counts[best.1] += 1
         }
         return counts
-    }
-
-    /// 95 % interval of the difference in mean KL, a paired bootstrap over windows.
-    private func bootstrap(_ ours: PolicyScore, _ theirs: PolicyScore) -> [Double] {
-        var random = SplitMix(state: seed)
-        let differences = zip(ours.windows, theirs.windows).map { ($0.kl - $1.kl, Double($0.rows)) }
-        let draws = (0..<2000).map { _ -> Double in
-            var (sum, rows) = (0.0, 0.0)
-            for _ in differences.indices {
-                let one = differences[Int.random(in: differences.indices, using: &random)]
-                sum += one.0
-                rows += one.1
-            }
-            return sum / max(1, rows)
-        }.sorted()
-        return [draws[50], draws[1949]]
     }
 }

@@ -5,22 +5,65 @@ import MoECompute
 import MoEModel
 
 /// A policy on held-out text, against the model's own static routing on the same text.
-struct PolicyScore: Sendable {
-    struct Window: Sendable {
-        var rows = 0
+package struct PolicyScore: Sendable {
+    /// One window of text. Sums, so that windows add up to domains and to the whole, and mix by weight (``blended(with:share:)``).
+    package struct Window: Sendable {
+        package var rows = 0.0
         /// Σ of the negative log-likelihood of the next token; Σ KL(static ‖ policy); rows whose likeliest token is the same.
-        var loss = 0.0
-        var kl = 0.0
-        var agreements = 0
+        package var loss = 0.0
+        package var kl = 0.0
+        package var agreements = 0.0
+        /// Experts computed, and (token, layer) pairs.
+        package var evaluations = 0.0
+        package var tokenLayers = 0.0
+        /// KL of each row, in order.
+        package var tokenKL: [Float] = []
+
+        package init(
+            rows: Double = 0, loss: Double = 0, kl: Double = 0, agreements: Double = 0, evaluations: Double = 0,
+            tokenLayers: Double = 0
+        ) {
+            (self.rows, self.loss, self.kl, self.agreements) = (rows, loss, kl, agreements)
+            (self.evaluations, self.tokenLayers) = (evaluations, tokenLayers)
+        }
     }
 
-    var windows: [Window] = []
-    var meanExperts = 0.0
+    package var windows: [Window] = []
+    /// By MoE layer, over all windows.
+    var layers: [LayerRouting] = []
 
-    private var rows: Double { Double(max(1, windows.reduce(0) { $0 + $1.rows })) }
-    var perplexity: Double { exp(windows.reduce(0) { $0 + $1.loss } / rows) }
-    var kl: Double { windows.reduce(0) { $0 + $1.kl } / rows }
-    var topOne: Double { Double(windows.reduce(0) { $0 + $1.agreements }) / rows }
+    package init(windows: [Window] = []) { self.windows = windows }
+
+    private func sum(_ value: (Window) -> Double) -> Double { windows.reduce(0) { $0 + value($1) } }
+    private var rows: Double { max(1, sum(\.rows)) }
+    package var perplexity: Double { exp(sum(\.loss) / rows) }
+    package var kl: Double { sum(\.kl) / rows }
+    var topOne: Double { sum(\.agreements) / rows }
+    package var meanExperts: Double { sum(\.evaluations) / max(1, sum(\.tokenLayers)) }
+    /// Loss less another's, in nats per token, on the same windows; the relative change of perplexity is `expm1` of it.
+    func lossDifference(to other: PolicyScore) -> Double { (sum(\.loss) - other.sum(\.loss)) / rows }
+
+    /// The KL that `share` of all tokens stay at or below.
+    func klQuantile(_ share: Double) -> Double {
+        let all = windows.flatMap(\.tokenKL).sorted()
+        return all.isEmpty ? 0 : Double(all[min(all.count - 1, Int(share * Double(all.count)))])
+    }
+
+    /// The windows of one domain.
+    func only(_ indices: [Int]) -> PolicyScore { PolicyScore(windows: indices.map { windows[$0] }) }
+
+    /// What is to be expected when `share` of the windows run under `other`: the straight line between two points of a curve.
+    package func blended(with other: PolicyScore, share: Double) -> PolicyScore {
+        PolicyScore(
+            windows: zip(windows, other.windows).map { a, b in
+                func mix(_ value: KeyPath<Window, Double>) -> Double {
+                    a[keyPath: value] * (1 - share) + b[keyPath: value] * share
+                }
+                return Window(
+                    rows: a.rows, loss: mix(\.loss), kl: mix(\.kl), agreements: mix(\.agreements),
+                    evaluations: mix(\.evaluations), tokenLayers: mix(\.tokenLayers))
+            })
+    }
 }
 
 /// The rows of logits that static routing gave for one window, and the comparison of another policy's with them. Memory:
@@ -55,7 +98,9 @@ final class WindowReference {
             ours.withUnsafeBufferPointer { ours in
                 for token in 0..<count { sum += Double(ours[token]) * Double(reference[token] - row[token]) }
             }
-            score.kl += max(0, sum - own + normalizer)
+            let divergence = max(0, sum - own + normalizer)
+            score.kl += divergence
+            score.tokenKL.append(Float(divergence))
             score.loss += normalizer - Double(row[Int(tokens[index + 1])])
             score.agreements += p == q ? 1 : 0
             score.rows += 1
@@ -92,6 +137,7 @@ struct PolicyEvaluator: Sendable {
             let results = try await llm.engine.exclusively { runner -> [PolicyScore.Window] in
                 let reference = WindowReference(window, vocabularySize: runner.vocabularySize)
                 return try all.enumerated().map { index, policy in
+                    let before = statistics[index].evaluations
                     let pass = try EvaluationPass(
                         runner: runner, positions: window.count, chunk: chunk, routing: RoutingChoice(policy),
                         observer: statistics[index])
@@ -101,13 +147,16 @@ struct PolicyEvaluator: Sendable {
                         reference.add(logits, index: row, to: &score)
                         row += 1
                     }
+                    let after = statistics[index].evaluations
+                    score.evaluations = Double(after.evaluations - before.evaluations)
+                    score.tokenLayers = Double(after.tokenLayers - before.tokenLayers)
                     return score
                 }
             }
             for (index, result) in results.enumerated() { scores[index].windows.append(result) }
             progress((done + 1) * all.count)
         }
-        for index in scores.indices { scores[index].meanExperts = statistics[index].usage?.meanExperts ?? 0 }
+        for index in scores.indices { scores[index].layers = statistics[index].layers }
         return scores
     }
 
