@@ -160,7 +160,8 @@ INLINE softmax_sums sum_exponentials(const float *x, int32_t n, float top, float
         const lanes distance = load_part(x + i, n - i, top) - top, scaled = distance * inverse;
         const lanes w = keep(there, exp_lanes(scaled));
         total += w;
-        weighted += w * scaled;
+        // A logit of -infinity has no share: 0 times infinity would be no number.
+        weighted += keep(w > 0, w * scaled);
         if (inverse != 1) plain += keep(there, exp_lanes(distance));
     }
     softmax_sums sums = {fold(total), fold(weighted), 0};

@@ -48,7 +48,8 @@ struct Chart {
         guard !all.isEmpty else { return "<figure><figcaption>\(Page.escape(title))</figcaption><p>no points</p></figure>" }
         let (xs, ys) = (all.map(\.x), all.map { scaled($0.y) })
         let xTicks = Self.ticks(from: xs.min()!, to: xs.max()!)
-        let yTicks = isLogarithmic ? Self.decades(from: ys.min()!, to: ys.max()!) : Self.ticks(from: ys.min()!, to: ys.max()!)
+        let yTicks =
+            isLogarithmic ? Self.decades(from: ys.min()!, to: ys.max()!) : Self.ticks(from: ys.min()!, to: ys.max()!)
         let (x0, x1) = (min(xs.min()!, xTicks[0]), max(xs.max()!, xTicks.last!))
         let (y0, y1) = (min(ys.min()!, yTicks[0]), max(ys.max()!, yTicks.last!))
         func px(_ x: Double) -> String {
@@ -65,7 +66,8 @@ struct Chart {
         }
         for tick in yTicks {
             let value = isLogarithmic ? pow(10, tick) : tick
-            marks += "<line class=\"axis\" x1=\"\(Self.left)\" x2=\"\(Self.width - Self.right)\" y1=\"\(py(tick))\" y2=\"\(py(tick))\"/>"
+            marks +=
+                "<line class=\"axis\" x1=\"\(Self.left)\" x2=\"\(Self.width - Self.right)\" y1=\"\(py(tick))\" y2=\"\(py(tick))\"/>"
             marks += "<text x=\"\(Self.left - 6)\" y=\"\(py(tick))\" dy=\"4\" text-anchor=\"end\">\(yText(value))</text>"
         }
         // The main series last, so that it lies on top.
@@ -77,7 +79,8 @@ struct Chart {
                 "<circle cx=\"\(px($0.x))\" cy=\"\(py(scaled($0.y)))\" r=\"3.5\"><title>\(Page.escape(series[index].name)): "
                     + "\(Page.escape($0.note))</title></circle>"
             }
-            return "<g class=\"s\(index % 5)\(series[index].isMain ? " main" : "")\"><polyline points=\"\(path)\"/>\(dots.joined())</g>"
+            return
+                "<g class=\"s\(index % 5)\(series[index].isMain ? " main" : "")\"><polyline points=\"\(path)\"/>\(dots.joined())</g>"
         }
         return """
             <figure><figcaption>\(Page.escape(title)) <small>\(Page.escape(yLabel))</small></figcaption>

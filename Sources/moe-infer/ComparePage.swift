@@ -44,7 +44,8 @@ struct ComparePage {
     private var summary: String {
         let reference = report.reference
         let texts = zip(report.domains, report.tokens).map { "\(escape($0)) (\($1) tokens)" }.joined(separator: ", ")
-        return "\(escape(model)), \(report.layerCount) layers, \(report.expertsPerToken) of \(report.expertCount) experts. Text: \(texts). "
+        return
+            "\(escape(model)), \(report.layerCount) layers, \(report.expertsPerToken) of \(report.expertCount) experts. Text: \(texts). "
             + "Static routing at k = \(report.expertsPerToken): perplexity \(Figures.number(reference.perplexity, 3)), "
             + "\(Figures.number(reference.decode.tokensPerSecond.median)) tokens/s decoding, "
             + "\(Figures.number(reference.prefill.tokensPerSecond.median)) of a prompt, on \(report.threads) threads."
@@ -103,7 +104,8 @@ struct ComparePage {
         let rows = report.policies.flatMap { policy in
             policy.points.map { point in
                 let quartiles = Figures.interval(point.decode.timeRatioQuartiles, 3)
-                return "<tr><th title=\"\(escape(point.routing))\">\(escape(policy.name))</th><td>\(Figures.number(point.meanExperts, 2))</td>"
+                return
+                    "<tr><th title=\"\(escape(point.routing))\">\(escape(policy.name))</th><td>\(Figures.number(point.meanExperts, 2))</td>"
                     + "<td title=\"\(Figures.interval(point.perplexityChange95.map { 100 * $0 }, 2)) %\">"
                     + "\(Figures.percent(point.perplexityChange))</td><td>\(Figures.number(point.kl, 4))</td>"
                     + "<td>\(Figures.number(point.kl99, 3))</td><td>\(Figures.number(100 * point.topOne, 1)) %</td>"
@@ -129,7 +131,8 @@ struct ComparePage {
                 let cells = point.domains.map { one in
                     cell(one.perplexityChange95, one, worst: one.domain == point.worstDomain)
                 }
-                return "<tr><th>\(escape(policy.name))</th><td>\(Figures.number(point.meanExperts, 2))</td>\(cells.joined())</tr>"
+                return
+                    "<tr><th>\(escape(policy.name))</th><td>\(Figures.number(point.meanExperts, 2))</td>\(cells.joined())</tr>"
             }
         }
         return
@@ -145,7 +148,8 @@ struct ComparePage {
     private var layers: String {
         guard let policy = report.policies.first(where: { $0.name == report.candidate }),
             let point = policy.points.min(by: {
-                abs($0.meanExperts - Double(report.expertsPerToken) / 2) < abs($1.meanExperts - Double(report.expertsPerToken) / 2)
+                abs($0.meanExperts - Double(report.expertsPerToken) / 2)
+                    < abs($1.meanExperts - Double(report.expertsPerToken) / 2)
             })
         else { return "" }
         let rows = point.layers.map { layer in

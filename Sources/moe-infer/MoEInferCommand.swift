@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import Logging
 import MoEInfer
 
 @main
@@ -25,13 +26,14 @@ struct MoEInferCommand: AsyncParsableCommand {
         version: LLM.engineVersion,
         subcommands: [
             GenerateCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
-            RouteCommand.self, CalibrateCommand.self, CompareCommand.self,
-            InspectCommand.self, DoctorCommand.self,
+            RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, CompareCommand.self,
+            CertifyCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
         ])
 
     /// Errors that are the user's to mend leave one line and exit 1; usage errors are the parser's (64).
     static func main() async {
         Interrupts.install()
+        LoggingSystem.bootstrap { _ in TerminalLog() }
         do {
             try checkArguments()
             var command = try parseAsRoot()

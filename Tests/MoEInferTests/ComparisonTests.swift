@@ -102,7 +102,8 @@ import Testing
             }
             // What is printed as the setting is the setting.
             let again = try RoutingSpecification.parse(few.routing)
-            let usage = try await llm.perplexity(of: text, context: 128, maximumChunks: 4, routing: RoutingChoice(again)).moe
+            let usage = try await llm.perplexity(of: text, context: 128, maximumChunks: 4, routing: RoutingChoice(again))
+                .moe
             #expect(abs(try #require(usage).meanExperts - few.meanExperts) < 0.7, "\(few.routing)")
         }
         #expect(report.matchedExperts.count == 2)
@@ -111,7 +112,9 @@ import Testing
 
     @Test func whatCannotBeComparedIsRefused() async throws {
         let llm = try await LLM.load(EngineTests.model)
-        func refuses(_ words: String, texts: [(String, String)], _ change: (inout ComparisonOptions) -> Void = { _ in }) async {
+        func refuses(_ words: String, texts: [(String, String)], _ change: (inout ComparisonOptions) -> Void = { _ in })
+            async
+        {
             var options = ComparisonOptions()
             change(&options)
             await #expect { try await llm.compare(texts.map { ($0.0, $0.1) }, options: options) } throws: {

@@ -93,7 +93,9 @@ package struct PolicyCurve {
 
     private func score(at value: Double, on axis: [Double]) -> PolicyScore? {
         let slack = 1e-9 + 0.002 * abs(value)
-        guard let first = axis.first, let last = axis.last, value >= first - slack, value <= last + slack else { return nil }
+        guard let first = axis.first, let last = axis.last, value >= first - slack, value <= last + slack else {
+            return nil
+        }
         // The rightmost point that is not dearer: of points that cost the same, the one with most experts.
         guard let low = axis.lastIndex(where: { $0 <= value }) else { return points[0].score }
         guard low + 1 < axis.count, axis[low] < value else { return points[low].score }

@@ -28,12 +28,21 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         public let expertLogNorms: [Float]
         /// `[K - kMin, F]`
         public let weights: [Float]
+        /// gamma, `[K]` by count: what the combine weights are multiplied by when `count` < K experts run. Empty: 1 for all.
+        public let scales: [Float]
+        /// σ, `[K - kMin]`: standard deviation of each head's error on held-out tokens. Empty: not known.
+        public let deviations: [Float]
 
-        public init(temperature: Float, logPrice: Float, expertLogNorms: [Float], weights: [Float]) {
+        public init(
+            temperature: Float, logPrice: Float, expertLogNorms: [Float], weights: [Float], scales: [Float] = [],
+            deviations: [Float] = []
+        ) {
             self.temperature = temperature
             self.logPrice = logPrice
             self.expertLogNorms = expertLogNorms
             self.weights = weights
+            self.scales = scales
+            self.deviations = deviations
         }
     }
 
@@ -49,6 +58,7 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     public let layers: [Layer?]
     /// The least gain, in nats of KL, that an expert must bring.
     public let mu: Float
+    let logMu: Float
     /// The heads as the kernels read them, by layer.
     private let heads: [Heads?]
 
@@ -65,12 +75,15 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         precondition(0 <= minimum && minimum <= maximum && maximum <= expertCount, "experts per token")
         precondition(
             layers.allSatisfy { $0.map { $0.weights.count == width && $0.expertLogNorms.count == expertCount } ?? true })
+        precondition(layers.allSatisfy { [0, maximum - minimum].contains($0?.deviations.count ?? 0) }, "deviations")
         self.model = model
         self.minimum = minimum
         self.maximum = maximum
         self.expertCount = expertCount
         self.layers = layers
         self.mu = mu
+        let logMu = log(mu)
+        self.logMu = logMu
         let (steps, features) = (maximum - minimum, Self.featureCount(expertCount: expertCount, maximum: maximum))
         let padded = GateView.width(expertCount: expertCount, maximum: maximum)
         heads = layers.map { layer in
@@ -79,7 +92,7 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
             for step in 0..<steps {
                 for feature in 0..<features { weights[step * padded + feature] = layer.weights[step * features + feature] }
             }
-            return Heads(weights: weights, thresholds: [Float](repeating: log(mu) - layer.logPrice, count: steps))
+            return Heads(weights: weights, thresholds: [Float](repeating: logMu - layer.logPrice, count: steps))
         }
     }
 
