@@ -112,12 +112,18 @@ INLINE void best_indices(const float *x, int32_t n, int32_t k, slot *indices) {
     }
     // What stands behind the last candidate ranks behind it, as NaN of a higher index.
     for (int32_t i = count; i < (count + 15) / 16 * 16; i++) keys[i] = INT32_MIN;
-    if (count <= 16) rank_all(keys, count, 1, ranks);
+    if (count == 16) rank_all(keys, 16, 1, ranks);
+    else if (count < 16) rank_all(keys, count, 1, ranks);
     else if (count <= 32) rank_all(keys, count, 2, ranks);
     else rank_all(keys, count, 3, ranks);
-    for (int32_t i = 0; i < count; i++) {
-        if (ranks[i] < k) indices[ranks[i]] = n <= RANKED_WHOLE ? i : candidates[i];
+    // All are put in order, not the k best only: which these are cannot be foreseen, and a wrong guess costs more than a store.
+    int32_t ordered[MOST_CANDIDATES];
+    if (n <= RANKED_WHOLE) {
+        for (int32_t i = 0; i < count; i++) ordered[ranks[i]] = i;
+    } else {
+        for (int32_t i = 0; i < count; i++) ordered[ranks[i]] = candidates[i];
     }
+    for (int32_t rank = 0; rank < k; rank++) indices[rank] = ordered[rank];
 }
 
 static void top_k(const float *x, int32_t n, int32_t k, int32_t *indices, float *values) {
@@ -178,7 +184,7 @@ static float entropy(const float *x, int32_t n) {
     }
     const softmax_sums sums = sum_exponentials(x, n, largest_lane(top), 1);
     // H = log Z - sum w s / Z
-    return (moe_log(sums.total) - sums.weighted / sums.total) * 0x1.715476p+0f;
+    return (log_lanes(splat(sums.total))[0] - sums.weighted / sums.total) * 0x1.715476p+0f;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -202,11 +208,16 @@ static void features(const moe_learned_gate *gate, const float *x, float norm, f
     for (; at < n; at++) centred[at] = x[at] - mean;
 
     const softmax_sums sums = sum_exponentials(x, n, top, inverse);
-    const float log_total = moe_log(sums.total);
+    lanes logs = splat(1);
+    logs[0] = sums.total;
+    logs[1] = sums.plain;
+    logs[2] = norm < 1e-20f ? 1e-20f : norm;
+    logs = log_lanes(logs);
+    const float log_total = logs[0];
     f[0] = 1;
     scalars[0] = log_total - sums.weighted / sums.total;
-    scalars[1] = (inverse != 1 ? moe_log(sums.plain) : log_total) + top;
-    scalars[2] = moe_log(norm < 1e-20f ? 1e-20f : norm);
+    scalars[1] = logs[1] + top;
+    scalars[2] = logs[2];
 
     float cumulative = 0;
     for (int32_t first = 0; first < k; first += 16) {

@@ -108,5 +108,3 @@ INLINE lanes log_lanes(lanes x) {
     const lanes result = n * 0x1.63p-1f + (2.0f * s + (p * square * s + n * -0x1.bd0106p-13f));
     return select_lanes(x < INFINITY, result, x);
 }
-
-INLINE float moe_log(float x) { return log_lanes(splat(x))[0]; }

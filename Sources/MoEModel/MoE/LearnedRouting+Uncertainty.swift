@@ -27,9 +27,7 @@ extension LearnedRouting {
 
     /// `scales` of the profile's layer, by the count that runs.
     public func weightScale(layer: Int, count: Int) -> Float {
-        guard layers.indices.contains(layer), let scales = layers[layer]?.scales, scales.indices.contains(count) else {
-            return 1
-        }
-        return scales[count]
+        guard layer >= 0, count >= 0, count < maximum, (layer + 1) * maximum <= scales.count else { return 1 }
+        return scales[layer * maximum + count]
     }
 }

@@ -62,6 +62,9 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     /// The heads as the kernels read them, by layer.
     private let heads: [Heads?]
 
+    /// `[layers, K]`: every layer's ``Layer/scales``, 1 where it has none. Empty: no layer has any.
+    let scales: [Float]
+
     private struct Heads: Equatable {
         /// `[K - kMin, width]`: each head's weights with zeros behind them (``GateView``).
         var weights: [Float]
@@ -86,6 +89,15 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         self.logMu = logMu
         let (steps, features) = (maximum - minimum, Self.featureCount(expertCount: expertCount, maximum: maximum))
         let padded = GateView.width(expertCount: expertCount, maximum: maximum)
+        let scaled = layers.contains { $0?.scales.isEmpty == false }
+        scales = !scaled
+            ? []
+            : layers.flatMap { layer in
+                (0..<maximum).map { count in
+                    guard let scales = layer?.scales, count < scales.count else { return 1 }
+                    return scales[count]
+                }
+            }
         heads = layers.map { layer in
             guard let layer, steps > 0 else { return nil }
             var weights = [Float](repeating: 0, count: steps * padded)
