@@ -27,12 +27,21 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         public let expertLogNorms: [Float]
         /// `[K - kMin, F]`
         public let weights: [Float]
+        /// gamma, `[K]` by count: what the combine weights are multiplied by when `count` < K experts run. Empty: 1 for all.
+        public let scales: [Float]
+        /// σ, `[K - kMin]`: standard deviation of each head's error on held-out tokens. Empty: not known.
+        public let deviations: [Float]
 
-        public init(temperature: Float, logPrice: Float, expertLogNorms: [Float], weights: [Float]) {
+        public init(
+            temperature: Float, logPrice: Float, expertLogNorms: [Float], weights: [Float], scales: [Float] = [],
+            deviations: [Float] = []
+        ) {
             self.temperature = temperature
             self.logPrice = logPrice
             self.expertLogNorms = expertLogNorms
             self.weights = weights
+            self.scales = scales
+            self.deviations = deviations
         }
     }
 
