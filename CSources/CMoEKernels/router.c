@@ -31,6 +31,11 @@ typedef struct router_context {
     float inverse, p;
 } router_context;
 
+/// Rows of the block that begins at `row`.
+static int32_t rows_from(int64_t row, int64_t end) {
+    return end - row < MOE_ROUTER_ROWS ? (int32_t)(end - row) : MOE_ROUTER_ROWS;
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 
 static void top_k_range(const void *context, int64_t first, int64_t end, int32_t worker) {
@@ -64,13 +69,15 @@ bool moe_row_norms(const char *isa, moe_pool *pool, const float *x, int64_t stri
 static void entropy_range(const void *context, int64_t first, int64_t end, int32_t worker) {
     (void)worker;
     const router_context *c = context;
-    for (int64_t row = first; row < end; row++) c->out[row] = c->kernels->entropy(c->x + row * c->stride, c->n);
+    for (int64_t row = first; row < end; row += MOE_ROUTER_ROWS) {
+        c->kernels->entropy(c->x + row * c->stride, c->stride, rows_from(row, end), c->n, c->out + row);
+    }
 }
 
 bool moe_router_entropy(const char *isa, moe_pool *pool, const float *logits, int64_t stride, int32_t rows, int32_t n,
                         float *bits) {
     const router_context c = {.kernels = kernels_named(isa), .x = logits, .stride = stride, .n = n, .out = bits};
-    if (c.kernels) moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_EXP, n), entropy_range, &c);
+    if (c.kernels && n > 0) moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_EXP, n), entropy_range, &c);
     return c.kernels != NULL;
 }
 
@@ -79,8 +86,9 @@ bool moe_router_entropy(const char *isa, moe_pool *pool, const float *logits, in
 static void features_range(const void *context, int64_t first, int64_t end, int32_t worker) {
     (void)worker;
     const router_context *c = context;
-    for (int64_t row = first; row < end; row++) {
-        c->kernels->features(c->gate, c->x + row * c->stride, c->norms[row], c->out + row * c->out_stride);
+    for (int64_t row = first; row < end; row += MOE_ROUTER_ROWS) {
+        c->kernels->features(c->gate, c->x + row * c->stride, c->stride, c->norms + row, rows_from(row, end),
+                             c->out + row * c->out_stride, c->out_stride);
     }
 }
 
@@ -95,12 +103,14 @@ bool moe_gate_features(const char *isa, moe_pool *pool, const moe_learned_gate *
 static void counts_range(const void *context, int64_t first, int64_t end, int32_t worker) {
     const router_context *c = context;
     const int64_t width = moe_gate_width(c->gate->n, c->gate->k);
-    float *features = c->scratch + worker * width;
     const int64_t used = moe_gate_features_count(c->gate->n, c->gate->k);
-    memset(features + used, 0, (size_t)(width - used) * sizeof *features);
-    for (int64_t row = first; row < end; row++) {
-        c->kernels->features(c->gate, c->x + row * c->stride, c->norms[row], features);
-        c->counts[row] = c->kernels->heads(c->gate, features);
+    float *features = c->scratch + worker * MOE_ROUTER_ROWS * width;
+    const int32_t most = rows_from(first, end);
+    for (int32_t r = 0; r < most; r++) memset(features + r * width + used, 0, (size_t)(width - used) * sizeof *features);
+    for (int64_t row = first; row < end; row += MOE_ROUTER_ROWS) {
+        const int32_t rows = rows_from(row, end);
+        c->kernels->features(c->gate, c->x + row * c->stride, c->stride, c->norms + row, rows, features, width);
+        for (int32_t r = 0; r < rows; r++) c->counts[row + r] = c->kernels->heads(c->gate, features + r * width);
     }
 }
 

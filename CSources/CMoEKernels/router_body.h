@@ -175,50 +175,58 @@ INLINE softmax_sums sum_exponentials(const float *x, int32_t n, float top, float
     return sums;
 }
 
-static float entropy(const float *x, int32_t n) {
-    if (n < 1) return 0;
-    lanes top = load_part(x, n, x[0]);
-    for (int32_t i = 16; i < n; i += 16) {
-        const lanes v = load_part(x + i, n - i, x[0]);
-        top = select_lanes(v > top, v, top);
+static void entropy(const float *x, int64_t stride, int32_t rows, int32_t n, float *bits) {
+    float total[16] = {0}, weighted[16] = {0}, result[16];
+    for (int32_t r = 0; r < rows; r++, x += stride) {
+        lanes top = load_part(x, n, x[0]);
+        for (int32_t i = 16; i < n; i += 16) {
+            const lanes v = load_part(x + i, n - i, x[0]);
+            top = select_lanes(v > top, v, top);
+        }
+        const softmax_sums sums = sum_exponentials(x, n, largest_lane(top), 1);
+        total[r] = sums.total;
+        weighted[r] = sums.weighted;
     }
-    const softmax_sums sums = sum_exponentials(x, n, largest_lane(top), 1);
     // H = log Z - sum w s / Z
-    return (log_lanes(splat(sums.total))[0] - sums.weighted / sums.total) * 0x1.715476p+0f;
+    const lanes z = load(total);
+    store(result, (log_lanes(z) - load(weighted) / z) * 0x1.715476p+0f);
+    for (int32_t r = 0; r < rows; r++) bits[r] = result[r];
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // The learned gate
 
-static void features(const moe_learned_gate *gate, const float *x, float norm, float *f) {
-    const int32_t n = gate->n, k = gate->k;
-    const float inverse = 1 / gate->temperature;
-    float *log_p = f + 1, *mass = log_p + k, *norms = mass + k, *scalars = norms + k, *centred = scalars + 3;
+/// Where the parts of a row's features begin.
+typedef struct feature_row {
+    float *log_p, *mass, *norms, *scalars, *centred;
+} feature_row;
 
-    // The ranking's indices wait where the masses come, rank by rank.
-    slot *ranking = (slot *)(void *)mass;
-    best_indices(x, n, k, ranking);
-    const float top = x[ranking[0]];
+INLINE feature_row parts_of(const moe_learned_gate *gate, float *f) {
+    const int64_t k = gate->k;
+    return (feature_row){f + 1, f + 1 + k, f + 1 + 2 * k, f + 1 + 3 * k, f + 4 + 3 * k};
+}
 
+/// The ranking's indices wait where the masses come, rank by rank.
+INLINE slot *ranking_of(feature_row f) { return (slot *)(void *)f.mass; }
+
+/// Ranks a row and writes what needs no logarithm.
+INLINE softmax_sums begin_row(const moe_learned_gate *gate, const float *x, float inverse, feature_row f) {
+    const int32_t n = gate->n;
+    best_indices(x, n, gate->k, ranking_of(f));
     lanes sum = splat(0);
     for (int32_t i = 0; i < n; i += 16) sum += load_part(x + i, n - i, 0);
     const float mean = fold(sum) / (float)n;
     int32_t at = 0;
-    for (; at + 16 <= n; at += 16) store(centred + at, load(x + at) - mean);
-    for (; at < n; at++) centred[at] = x[at] - mean;
+    for (; at + 16 <= n; at += 16) store(f.centred + at, load(x + at) - mean);
+    for (; at < n; at++) f.centred[at] = x[at] - mean;
+    return sum_exponentials(x, n, x[ranking_of(f)[0]], inverse);
+}
 
-    const softmax_sums sums = sum_exponentials(x, n, top, inverse);
-    lanes logs = splat(1);
-    logs[0] = sums.total;
-    logs[1] = sums.plain;
-    logs[2] = norm < 1e-20f ? 1e-20f : norm;
-    logs = log_lanes(logs);
-    const float log_total = logs[0];
-    f[0] = 1;
-    scalars[0] = log_total - sums.weighted / sums.total;
-    scalars[1] = logs[1] + top;
-    scalars[2] = logs[2];
-
+/// log p, mass and norms of the k best.
+INLINE void finish_row(const moe_learned_gate *gate, const float *x, float inverse, float log_total, feature_row f) {
+    const slot *ranking = ranking_of(f);
+    const int32_t k = gate->k;
+    const float top = x[ranking[0]];
     float cumulative = 0;
     for (int32_t first = 0; first < k; first += 16) {
         const int32_t count = k - first < 16 ? k - first : 16;
@@ -230,11 +238,39 @@ static void features(const moe_learned_gate *gate, const float *x, float norm, f
         store(exponentials, exp_lanes(value));
         for (int32_t rank = 0; rank < count; rank++) {
             const int32_t place = first + rank;
-            norms[place] = gate->expert_log_norms[ranking[place]];
-            log_p[place] = logits[rank];
+            f.norms[place] = gate->expert_log_norms[ranking[place]];
+            f.log_p[place] = logits[rank];
             cumulative += exponentials[rank];
-            mass[place] = cumulative;
+            f.mass[place] = cumulative;
         }
+    }
+}
+
+static void features(const moe_learned_gate *gate, const float *x, int64_t stride, const float *norms, int32_t rows, float *f,
+                     int64_t f_stride) {
+    const float inverse = 1 / gate->temperature;
+    float total[16], weighted[16], plain[16], length[16], log_total[16];
+    for (int32_t r = 0; r < 16; r++) total[r] = weighted[r] = plain[r] = length[r] = 1;
+    for (int32_t r = 0; r < rows; r++) {
+        const softmax_sums sums = begin_row(gate, x + r * stride, inverse, parts_of(gate, f + r * f_stride));
+        total[r] = sums.total;
+        weighted[r] = sums.weighted;
+        plain[r] = sums.plain;
+        length[r] = norms[r] < 1e-20f ? 1e-20f : norms[r];
+    }
+    const lanes log_z = log_lanes(load(total));
+    store(log_total, log_z);
+    store(weighted, log_z - load(weighted) / load(total));
+    store(plain, inverse != 1 ? log_lanes(load(plain)) : log_z);
+    store(length, log_lanes(load(length)));
+    for (int32_t r = 0; r < rows; r++) {
+        const float *row = x + r * stride;
+        const feature_row parts = parts_of(gate, f + r * f_stride);
+        f[r * f_stride] = 1;
+        parts.scalars[0] = weighted[r];
+        parts.scalars[1] = plain[r] + row[ranking_of(parts)[0]];
+        parts.scalars[2] = length[r];
+        finish_row(gate, row, inverse, log_total[r], parts);
     }
 }
 

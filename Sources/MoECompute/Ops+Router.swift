@@ -40,6 +40,11 @@ package struct GateView: BitwiseCopyable {
         Int(moe_gate_width(Int32(expertCount), Int32(maximum)))
     }
 
+    /// Floats that ``Ops/gateCounts(_:logits:norms:rows:scratch:into:pool:)`` needs for each thread.
+    package static func scratch(expertCount: Int, maximum: Int) -> Int {
+        Int(moe_gate_scratch(Int32(expertCount), Int32(maximum)))
+    }
+
     fileprivate func withC<Result>(_ body: (UnsafePointer<moe_learned_gate>) -> Result) -> Result {
         var gate = moe_learned_gate(
             expert_log_norms: expertLogNorms, weights: weights, thresholds: thresholds, temperature: temperature,
@@ -89,7 +94,7 @@ extension Ops {
     }
 
     /// How many experts the learned gate gives each row: `[rows]`.
-    /// - Parameter scratch: ``GateView/width(expertCount:maximum:)`` floats for each thread of the pool, or for one.
+    /// - Parameter scratch: ``GateView/scratch(expertCount:maximum:)`` floats for each thread of the pool, or for one.
     package static func gateCounts(
         _ gate: GateView, logits: UnsafePointer<Float>, norms: UnsafePointer<Float>, rows: Int,
         scratch: UnsafeMutablePointer<Float>, into counts: UnsafeMutablePointer<Int32>, pool: ThreadPool?

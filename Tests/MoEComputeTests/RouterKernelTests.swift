@@ -69,7 +69,8 @@ import Testing
     @Test func countsEndAtTheFirstHeadBelowItsThreshold() {
         let width = GateView.width(expertCount: 5, maximum: 4)
         let numbers = TestNumbers(seed: 1)
-        let (logits, scratch) = (numbers.floats(5), numbers.filled(width, Float.nan))
+        let logits = numbers.floats(5)
+        let scratch = numbers.filled(GateView.scratch(expertCount: 5, maximum: 4), Float.nan)
         let norms = numbers.filled(5, Float(0.5))
         func count(_ gains: [Float], _ thresholds: [Float]) -> Int32 {
             let weights = numbers.filled(gains.count * width, Float(0))
@@ -182,7 +183,7 @@ private final class RouterRows {
         var gate = gate
         moe_gate_features(isa, handle, &gate, x, Int64(experts), norm, Int32(rows), floats, Int64(featureCount))
         keep("features", floats, rows * featureCount)
-        let scratch = memory.filled(threads * GateView.width(expertCount: experts, maximum: k), Float.nan)
+        let scratch = memory.filled(threads * GateView.scratch(expertCount: experts, maximum: k), Float.nan)
         moe_gate_counts(isa, handle, &gate, x, Int64(experts), norm, Int32(rows), scratch, integers)
         keep("counts", integers, rows)
         for (temperature, p) in Self.prefixes {

@@ -183,12 +183,14 @@ typedef struct moe_learned_gate {
 static inline int64_t moe_gate_features_count(int32_t n, int32_t k) { return 3 * (int64_t)k + n + 4; }
 /// F rounded up to whole vectors.
 static inline int64_t moe_gate_width(int32_t n, int32_t k) { return (moe_gate_features_count(n, k) + 15) / 16 * 16; }
+/// Floats that moe_gate_counts needs for each thread of the pool, or for the calling one: the features of a block of rows.
+static inline int64_t moe_gate_scratch(int32_t n, int32_t k) { return 16 * moe_gate_width(n, k); }
 
 /// features[T, F], rows features_stride apart, of logits[T, n] and the routers' input's norms[T]. The gate needs no weights.
 bool moe_gate_features(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
                        const float *norms, int32_t rows, float *features, int64_t features_stride);
 /// counts[T]: `minimum`, and one more as long as the next head's product with the features is above its threshold, up to k.
-/// scratch: moe_gate_width(n, k) floats for each thread of the pool.
+/// scratch: moe_gate_scratch(n, k) floats for each thread of the pool.
 bool moe_gate_counts(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
                      const float *norms, int32_t rows, float *scratch, int32_t *counts);
 /// counts[T]: the shortest prefix of ranked[T, limit] that holds p of the mass of scores[T, n], at least `minimum`. The mass of a

@@ -90,14 +90,12 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         let (steps, features) = (maximum - minimum, Self.featureCount(expertCount: expertCount, maximum: maximum))
         let padded = GateView.width(expertCount: expertCount, maximum: maximum)
         let scaled = layers.contains { $0?.scales.isEmpty == false }
-        scales = !scaled
-            ? []
-            : layers.flatMap { layer in
-                (0..<maximum).map { count in
-                    guard let scales = layer?.scales, count < scales.count else { return 1 }
-                    return scales[count]
-                }
+        scales = (scaled ? layers : []).flatMap { layer in
+            (0..<maximum).map { count in
+                guard let scales = layer?.scales, count < scales.count else { return 1 }
+                return scales[count]
             }
+        }
         heads = layers.map { layer in
             guard let layer, steps > 0 else { return nil }
             var weights = [Float](repeating: 0, count: steps * padded)
@@ -114,9 +112,9 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
         guard logits.count == expertCount else { return maximum }
-        let width = GateView.width(expertCount: expertCount, maximum: maximum)
+        let size = GateView.scratch(expertCount: expertCount, maximum: maximum)
         return logits.withUnsafeBufferPointer { logits in
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { scratch in
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: size) { scratch in
                 var (norm, count) = (token.hiddenNorm, Int32(maximum))
                 withGate(layer: token.layer) { gate in
                     Ops.gateCounts(
@@ -133,8 +131,8 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         counts.withUnsafeMutableBufferPointer { counts in
             counts.update(repeating: Int32(maximum))
             guard batch.expertCount == expertCount, let norms = batch.hiddenNorms else { return }
-            let width = GateView.width(expertCount: expertCount, maximum: maximum)
-            let scratch = batch.scratch.floats(pool.threads * width)
+            let scratch = batch.scratch.floats(
+                pool.threads * GateView.scratch(expertCount: expertCount, maximum: maximum))
             withGate(layer: batch.layer) { gate in
                 Ops.gateCounts(
                     gate, logits: logits, norms: norms, rows: rows, scratch: scratch, into: counts.baseAddress!, pool: pool)
