@@ -64,7 +64,10 @@ public struct RoutingProfile: Sendable, Equatable {
     public var defaultPointName: String { defaultPoint ?? "parity" }
 
     /// What may be asked for, for messages.
-    package var pointList: String { (points.map(\.name) + ["mu=NUMBER"]).joined(separator: ", ") }
+    package var pointList: String {
+        let names = points.prefix(16).map(\.name) + (points.count > 16 ? ["…"] : [])
+        return (names + ["mu=NUMBER"]).joined(separator: ", ")
+    }
 
     /// The policy at a named point; nil when there is none of this name.
     public func routing(point: String) -> LearnedRouting? {
@@ -92,7 +95,7 @@ extension RoutingProfile {
         guard version == Self.version else {
             throw reader.error("unknown version", expected: "\(Self.version)", found: "\(version)")
         }
-        model = try reader.required(json.string("model"), "model")
+        model = try reader.label(json, "model")
         expertCount = try reader.integer(json, "expert_count", 1...65536)
         maximum = try reader.integer(json, "k_max", 1...expertCount)
         minimum = try reader.integer(json, "k_min", 0...maximum)
@@ -116,7 +119,7 @@ extension RoutingProfile {
         var points: [Point] = []
         for (index, object) in try reader.objects(json, "points").enumerated() {
             let name = "points[\(index)]"
-            let point = try reader.required(object.string("name"), "\(name).name")
+            let point = try reader.label(object, "name", in: name)
             guard !points.contains(where: { $0.name == point }) else {
                 throw reader.error("point '\(point)' stands twice")
             }
@@ -131,8 +134,8 @@ extension RoutingProfile {
         defaultPoint = try json.string("default_point")
         if let defaultPoint, !points.contains(where: { $0.name == defaultPoint }) {
             throw reader.error(
-                "'default_point' is no point", expected: points.map(\.name).joined(separator: ", "),
-                found: "'\(defaultPoint)'")
+                "'default_point' is no point", expected: points.prefix(16).map(\.name).joined(separator: ", "),
+                found: "'\(defaultPoint.prefix(64))'")
         }
     }
 
@@ -146,6 +149,18 @@ extension RoutingProfile {
         func required<Value>(_ value: Value?, _ name: String) throws(ModelFileError) -> Value {
             guard let value else { throw error("'\(name)' is missing") }
             return value
+        }
+
+        /// A name that is shown to people: printable, and not a book.
+        func label(_ json: JSONObject, _ key: String, in place: String? = nil) throws(ModelFileError) -> String {
+            let name = place.map { "\($0).\(key)" } ?? key
+            let text = try required(json.string(key), name)
+            guard (1...128).contains(text.utf8.count),
+                !text.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+            else {
+                throw error("'\(name)' is no name", expected: "1 to 128 printable bytes", found: "\(text.utf8.count) bytes")
+            }
+            return text
         }
 
         func integer(
@@ -242,15 +257,9 @@ extension RoutingProfile {
             """
     }
 
-    private static func quoted(_ text: String) -> String {
-        let escaped = text.unicodeScalars.map { scalar -> String in
-            switch scalar {
-            case "\"", "\\": "\\\(scalar)"
-            case "\u{0}"..."\u{1f}": "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
-            default: String(scalar)
-            }
-        }
-        return "\"" + escaped.joined() + "\""
+    /// Names have no control characters.
+    private static func quoted(_ name: String) -> String {
+        "\"" + name.map { $0 == "\"" || $0 == "\\" ? "\\\($0)" : String($0) }.joined() + "\""
     }
 
     private static func list(_ values: [Float]) -> String {
