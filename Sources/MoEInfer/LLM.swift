@@ -21,6 +21,9 @@ public struct EngineOptions: Sendable {
 /// }
 /// ```
 public final class LLM: Sendable {
+    /// Of this package, as reports and certificates name it.
+    public static let engineVersion = "0.1.0"
+
     private let loadedTokenizer: Result<Tokenizer, any Error>
     /// - Throws: why the model's files have no tokenizer that this version knows; logits and generation by token ids work
     ///   without.
@@ -44,6 +47,8 @@ public final class LLM: Sendable {
     /// k and E; 0 for a dense model.
     var expertsPerToken: Int { gate.expertsPerToken }
     var expertCount: Int { gate.expertCount }
+    /// Worker threads, the caller's among them.
+    let threads: Int
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
     ///
@@ -86,6 +91,7 @@ public final class LLM: Sendable {
         let runner = ModelRunner(
             model: try file.model(contextLength: context), context: try ComputeContext(settings: settings), cache: cache)
 
+        threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
         identity = ModelIdentity(file.store)
         gate = GateSizes(configuration)

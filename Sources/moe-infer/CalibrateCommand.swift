@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import Foundation
 import MoEInfer
 
 struct CalibrateCommand: AsyncParsableCommand {
@@ -68,12 +67,7 @@ struct CalibrateCommand: AsyncParsableCommand {
             }
             bar.finish()
             try Task.checkCancellation()
-            // Written beside and renamed: a reader never sees half a profile.
-            do {
-                try Data(profile.json.utf8).write(to: URL(fileURLWithPath: out), options: .atomic)
-            } catch {
-                throw InputError(description: "\(out): cannot be written: \(error.localizedDescription)")
-            }
+            try OutputFile.write(profile.json, to: out)
             return report
         }
         for warning in report.warnings { Terminal.error("warning: \(warning)") }

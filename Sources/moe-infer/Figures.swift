@@ -31,6 +31,14 @@ enum Figures {
 
     static func number(_ value: Double, _ digits: Int = 1) -> String { String(format: "%.\(digits)f", value) }
 
+    /// A relative change: `+0.42 %`.
+    static func percent(_ change: Double) -> String { String(format: "%+.2f %%", 100 * change) }
+
+    /// `-0.0012 to 0.0003`
+    static func interval(_ bounds: [Double], _ digits: Int) -> String {
+        bounds.map { number($0, digits) }.joined(separator: " to ")
+    }
+
     static func bytes(_ count: Int) -> String {
         let units = ["B", "KiB", "MiB", "GiB"]
         var value = Double(count)

@@ -74,10 +74,13 @@ enum PromptInput {
         if let argument, argument != "-" { return argument }
         let data: Data
         if let file {
-            guard let contents = FileManager.default.contents(atPath: file) else {
+            // A handle, not FileManager: pipes (`<(…)`) have no length.
+            do {
+                guard let handle = FileHandle(forReadingAtPath: file) else { throw InputError(description: "") }
+                data = try handle.readToEnd() ?? Data()
+            } catch {
                 throw InputError(description: "\(file): cannot be read")
             }
-            data = contents
         } else {
             do {
                 data = try FileHandle.standardInput.readToEnd() ?? Data()

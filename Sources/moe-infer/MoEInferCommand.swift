@@ -22,10 +22,11 @@ struct MoEInferCommand: AsyncParsableCommand {
             EXIT CODES
               0 done, 1 failed (one line says why), 64 usage, 130 interrupted
             """,
-        version: Version.text,
+        version: LLM.engineVersion,
         subcommands: [
             GenerateCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
-            RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, InspectCommand.self, DoctorCommand.self,
+            RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, CompareCommand.self,
+            CertifyCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
         ])
 
     /// Errors that are the user's to mend leave one line and exit 1; usage errors are the parser's (64).
@@ -64,8 +65,4 @@ struct MoEInferCommand: AsyncParsableCommand {
     private static func isForTheParser(_ error: any Error) -> Bool {
         error is CleanExit || error is ValidationError || error is ExitCode || exitCode(for: error) != .failure
     }
-}
-
-enum Version {
-    static let text = "0.1.0"
 }

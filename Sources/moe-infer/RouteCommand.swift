@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import Foundation
 import MoEInfer
 
 struct RouteCommand: AsyncParsableCommand {
@@ -42,12 +41,12 @@ struct RouteCommand: AsyncParsableCommand {
 
     func run() async throws {
         let policy = try RoutingSpecification.parse(routing ?? "native")
-        let texts = try text.map { try domain($0) }
+        let texts = try text.map { try TextDomain.read($0, maximumBytes: maxBytes) }
         let llm = try await model.load()
         let trace = try await Interrupts.cancelling { try await llm.route(texts, routing: RoutingChoice(policy)) }
         if let html {
             let page = RoutePage(trace: trace, routing: routing ?? "native", model: model.model ?? "embedded model")
-            try write(page.html, to: html)
+            try OutputFile.write(page.html, to: html)
         }
         if json {
             try Terminal.write(json: trace)
@@ -63,25 +62,6 @@ struct RouteCommand: AsyncParsableCommand {
             Terminal.error("[domain and expert share, by layer: \(bits) bits]")
         }
         if let html { Terminal.error("[\(html)]") }
-    }
-
-    /// `NAME=FILE` or `FILE`, cut after a whole character.
-    private func domain(_ argument: String) throws -> (domain: String, text: String) {
-        let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
-        let isPair = parts.count == 2 && !FileManager.default.fileExists(atPath: argument)
-        let path = isPair ? parts[1] : argument
-        let whole = try PromptInput.read(argument: nil, file: path)
-        let cut = whole.utf8.prefix(maxBytes)
-        let text = String(cut) ?? String(whole.unicodeScalars.prefix(maxBytes / 4))
-        return (isPair ? parts[0] : URL(fileURLWithPath: path).lastPathComponent, text)
-    }
-
-    private func write(_ text: String, to path: String) throws {
-        do {
-            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-        } catch {
-            throw InputError(description: "\(path): cannot be written")
-        }
     }
 
     /// Cool for one expert, warm for the most. Plain text where nobody watches.

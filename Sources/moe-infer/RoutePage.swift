@@ -3,31 +3,27 @@
 import Foundation
 import MoEInfer
 
-/// The page of `moe-infer route --html`: one file, nothing fetched, readable in the dark.
+/// The page of `moe-infer route --html`.
 struct RoutePage {
     let trace: RoutingTrace
     let routing: String
     let model: String
 
     var html: String {
-        """
-        <!doctype html>
-        <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-        <title>moe-infer: experts by token</title><style>\(Self.style)</style></head><body>
-        <h1>How many experts each token was worth</h1>
-        <p class="lead">\(summary)</p>
-        \(trace.domains.map(tokens).joined())
-        <h2>Experts per token, by layer</h2>
-        <p>Share of tokens that ran k experts. Each layer decides anew.</p>
-        \(histograms)
-        <h2>Which expert serves which text</h2>
-        <p>Colour: the expert's share of the layer's work on that text. Experts that specialise are dark in one row and light in
-        another.\(informationNote)</p>
-        \(heatMaps)
-        </body></html>
-
-        """
+        Page.html(
+            title: "moe-infer: experts by token", style: Self.style,
+            body: """
+                <h1>How many experts each token was worth</h1>
+                <p class="lead">\(summary)</p>
+                \(trace.domains.map(tokens).joined())
+                <h2>Experts per token, by layer</h2>
+                <p>Share of tokens that ran k experts. Each layer decides anew.</p>
+                \(histograms)
+                <h2>Which expert serves which text</h2>
+                <p>Colour: the expert's share of the layer's work on that text. Experts that specialise are dark in one row and light
+                in another.\(informationNote)</p>
+                \(heatMaps)
+                """)
     }
 
     private var summary: String {
@@ -68,13 +64,8 @@ struct RoutePage {
             var counts = [Int](repeating: 0, count: trace.maximumExperts + 1)
             for token in all { counts[token.experts[layer]] += 1 }
             let mean = counts.enumerated().reduce(0.0) { $0 + Double($1.offset * $1.element) } / Double(max(1, all.count))
-            let bars = counts.enumerated().filter { $0.element > 0 }.map { k, count in
-                let share = 100 * Double(count) / Double(all.count)
-                let heat = trace.maximumExperts <= 1 ? 0 : max(0, Double(k - 1) / Double(trace.maximumExperts - 1))
-                return "<span style=\"width:\(Figures.number(share, 2))%;--s:\(Figures.number(heat, 2))\""
-                    + " title=\"k = \(k): \(Figures.number(share, 1)) %\">\(share >= 5 ? "\(k)" : "")</span>"
-            }
-            return "<tr><th>layer \(layer)</th><td class=\"bar\"><div>\(bars.joined())</div></td>"
+            return
+                "<tr><th>layer \(layer)</th><td class=\"bar\">\(Page.bar(histogram: counts, maximum: trace.maximumExperts))</td>"
                 + "<td>\(Figures.number(mean, 2))</td></tr>"
         }
         return "<table><tr><th></th><th>k</th><th>mean</th></tr>\(rows.joined())</table>"
@@ -103,26 +94,14 @@ struct RoutePage {
         }.joined()
     }
 
-    private func escape(_ text: String) -> String {
-        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-            .replacing("\"", with: "&quot;")
-    }
+    private func escape(_ text: String) -> String { Page.escape(text) }
 
     private static let style = """
-        :root{color-scheme:light dark;--bg:#fff;--fg:#1a1a1a;--dim:#666;--line:#ddd}
-        @media(prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e6e6e6;--dim:#999;--line:#333}}
-        body{background:var(--bg);color:var(--fg);font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-        h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2rem 0 .3rem}h3{font-size:1rem;margin:1rem 0 .2rem}
-        small,.legend,th{color:var(--dim);font-weight:400}.lead{font-size:1.05rem}
+        .legend{color:var(--dim);font-size:.85rem}.legend i{display:inline-block;width:1.4rem;height:.8rem}
         .tokens{white-space:pre-wrap;overflow-wrap:anywhere;font:15px/1.7 ui-monospace,monospace;margin:.3rem 0}
-        .tokens span,.legend i,.bar span,.cell{background:hsl(calc(215 - 205*var(--s)) 75% 50%/calc(.18 + .5*var(--s)))}
+        .tokens span,.legend i{background:hsl(calc(215 - 205*var(--s)) 75% 50%/calc(.18 + .5*var(--s)))}
         .tokens span{border-radius:2px;padding:1px 0}
-        .legend{font-size:.85rem}.legend i{display:inline-block;width:1.4rem;height:.8rem}
-        table{border-collapse:collapse;width:100%}th{text-align:left;white-space:nowrap;padding-right:.8rem;font-size:.9rem}
-        .bar{width:100%}.bar div{display:flex;height:1.4rem;border:1px solid var(--line)}
-        .bar span{display:block;text-align:center;font-size:.8rem;overflow:hidden}
-        td{padding:1px;font-variant-numeric:tabular-nums}.heat th{width:9rem;overflow:hidden;text-overflow:ellipsis}
-        .heat td{height:1.2rem;border:1px solid var(--line)}
+        .heat th{width:9rem;overflow:hidden;text-overflow:ellipsis}.heat td{height:1.2rem;border:1px solid var(--line)}
         .cell{background:hsl(260 60% 50%/var(--s))}
         """
 }

@@ -52,11 +52,13 @@ enum Terminal {
     }
 
     /// One JSON document.
-    static func write(json value: some Encodable) throws {
+    static func write(json value: some Encodable) throws { write(try text(json: value)) }
+
+    static func text(json value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        write(String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
+        return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
     }
 }
 

@@ -12,6 +12,7 @@ import Synchronization
 final class ModelIdentity: Sendable {
     private let store: any WeightStore
     private let known = Mutex<String?>(nil)
+    private let knownWhole = Mutex<String?>(nil)
 
     init(_ store: any WeightStore) { self.store = store }
 
@@ -19,13 +20,23 @@ final class ModelIdentity: Sendable {
     var hash: String {
         known.withLock { known in
             if let known { return known }
-            let hash = compute()
+            let hash = "sha256:" + compute().hexadecimal
             known = hash
             return hash
         }
     }
 
-    private func compute() -> String {
+    /// The same over the whole contents, 64 hexadecimal digits: reads every byte of the weights once.
+    var fullHash: String {
+        knownWhole.withLock { known in
+            if let known { return known }
+            let hash = compute(wholly: true).hexadecimal
+            known = hash
+            return hash
+        }
+    }
+
+    private func compute(wholly: Bool = false) -> SHA256.Digest {
         var hash = SHA256()
         for name in store.tensorNames.sorted() {
             // A tensor that cannot be read is not part of the model that runs.
@@ -34,7 +45,7 @@ final class ModelIdentity: Sendable {
             let facts = "\(name.utf8.count):\(name) \(tensor.type.name) \(tensor.shape.dimensions) \(tensor.bytes.count)\n"
             hash.update(data: Data(facts.utf8))
             let (piece, pieces) = (1024, 4)
-            if tensor.bytes.count <= piece * pieces {
+            if wholly || tensor.bytes.count <= piece * pieces {
                 hash.update(bufferPointer: tensor.bytes)
             } else {
                 for index in 0..<pieces {
@@ -43,7 +54,7 @@ final class ModelIdentity: Sendable {
                 }
             }
         }
-        return "sha256:" + hash.finalize().map { String(format: "%02x", $0) }.joined()
+        return hash.finalize()
     }
 }
 
