@@ -143,7 +143,7 @@ struct ProfileExtractCommand: AsyncParsableCommand {
     func run() async throws {
         let text = try ModelProfile.embeddedText(in: ModelOptions.source(model))
         if let out {
-            try ModelProfile.write(text, to: out)
+            try WholeFile.write(text, to: out)
         } else {
             Terminal.write(String(decoding: text, as: UTF8.self))
         }

@@ -131,6 +131,19 @@ import Testing
         #expect(result.code == 1 && result.errorLines.count == 1 && result.error.contains("carries no routing profile"))
     }
 
+    /// Prevents a rename over a device, which every program of the machine would miss.
+    @Test func devicesAreWrittenThrough() async throws {
+        let text = Fixtures.root.appendingPathComponent("CONTRIBUTING.md").path
+        let route = ["route", "--text", text, "--max-bytes", "100", "--html"]
+        let full = try await Self.run(route + ["/dev/full"])
+        #expect(full.code == 1 && full.error.contains("/dev/full: cannot be written: No space left"), "\(full.error)")
+        #expect(try await Self.run(route + ["/dev/null"]).code == 0)
+        for device in ["/dev/full", "/dev/null"] {
+            let kind = try FileManager.default.attributesOfItem(atPath: device)[.type] as? FileAttributeType
+            #expect(kind == .typeCharacterSpecial, "\(device)")
+        }
+    }
+
     @Test func helpShowsExamples() async throws {
         for command in [[], ["embed"], ["extract"], ["show"], ["strip"]] {
             let result = try await Self.run(["profile"] + command + ["--help"])

@@ -110,13 +110,6 @@ public struct ModelProfile: Sendable {
         return try write(nil, to: file, out: out, started: started, progress: progress)
     }
 
-    /// Writes a profile's text to a file of its own, whole or not at all.
-    public static func write(_ text: [UInt8], to path: String) throws {
-        let output = try OutputFile(path: path)
-        try output.write(text)
-        try output.commit()
-    }
-
     private static func write(
         _ text: [UInt8]?, to file: ModelFile, out: String?, started: (String) -> Void, progress: (Int, Int) throws -> Void
     ) throws -> Written {
@@ -156,5 +149,15 @@ public struct ModelProfile: Sendable {
             try output.commit()
             return Written(path: out, bytes: writer.byteCount, unchangedShards: gguf.shardCount - 1)
         }
+    }
+}
+
+/// A file that is written at once: whole, or not at all.
+package enum WholeFile {
+    /// - Throws: ``ModelFileError`` when it cannot be written; then nothing is left of it.
+    package static func write(_ bytes: [UInt8], to path: String) throws {
+        let output = try OutputFile(path: path)
+        try output.write(bytes)
+        try output.commit()
     }
 }
