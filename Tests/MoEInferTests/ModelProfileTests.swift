@@ -96,6 +96,10 @@ import Testing
         }
         #expect(try await experts(llm, "static") == 8)
         #expect(try await experts(llm, "profile@fast") == 1)
+        // A policy around the model's own.
+        #expect(try await experts(llm, "native+reroute:entropy=0,add=1") == 3)
+        #expect(try await experts(llm, "profile@fast+reroute:entropy=0,add=1") == 2)
+        #expect(await problem(plain, "profile@fast+reroute:entropy=0").contains("carries no routing profile"))
         // Prompt and text apart.
         var options = GenerationOptions()
         options.sampling.maxTokens = 1
