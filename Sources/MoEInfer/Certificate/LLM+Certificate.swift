@@ -108,6 +108,9 @@ extension LLM {
             throw RequestError("a text cannot be named '\(Self.all)': that is all of them together")
         }
         try check(RoutingChoice(policy))
+        guard policy.batchPolicy == nil else {
+            throw RequestError("a policy by the batch's union cannot be certified: its experts depend on what else is running")
+        }
         let text = try EvaluationText(
             texts, tokenizer: try tokenizer, window: measurement.window, limit: measurement.tokens, mixes: false)
         let total = 2 * text.windows.count
@@ -187,7 +190,7 @@ extension ParityCertificate.Policy {
             text = "profile:" + text[text.index(after: slash)...]
         }
         self.routing = text
-        gateSha256 = (policy as? LearnedRouting).map { learned in
+        gateSha256 = (policy.innermost as? LearnedRouting).map { learned in
             let heads = RoutingProfile(
                 model: learned.model, minimum: learned.minimum, maximum: learned.maximum, expertCount: learned.expertCount,
                 layers: learned.layers, points: [])
