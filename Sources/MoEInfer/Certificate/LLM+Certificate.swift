@@ -99,6 +99,9 @@ extension LLM {
         measurement: ParityCertificate.Measurement, progress: @escaping @Sendable (CalibrationProgress) -> Void
     ) async throws -> [ParityCertificate.Figures] {
         guard expertsPerToken > 0 else { throw RequestError("the model has no experts: there is nothing to certify") }
+        guard policy.batchPolicy == nil else {
+            throw RequestError("a policy by the batch's union cannot be certified: it depends on what else is running")
+        }
         guard measurement.window >= 16, measurement.window <= contextLength, measurement.tokens >= 1 else {
             throw RequestError(
                 "\(measurement.tokens) tokens in windows of \(measurement.window) were asked for; expected windows of 16 to "
@@ -108,9 +111,6 @@ extension LLM {
             throw RequestError("a text cannot be named '\(Self.all)': that is all of them together")
         }
         try check(RoutingChoice(policy))
-        guard policy.batchPolicy == nil else {
-            throw RequestError("a policy by the batch's union cannot be certified: its experts depend on what else is running")
-        }
         let text = try EvaluationText(
             texts, tokenizer: try tokenizer, window: measurement.window, limit: measurement.tokens, mixes: false)
         let total = 2 * text.windows.count
