@@ -74,7 +74,7 @@ struct CompareCommand: AsyncParsableCommand {
         (options.promptTokens, options.decodeTokens, options.rounds, options.seed) = (prompt, decode, rounds, seed)
         if let profile {
             options.profile = try RoutingProfile(path: profile)
-            options.profileName = profile
+            options.profileName = "profile:\(profile)"
         }
         let llm = try await model.load(context: max(window, model.context ?? 0))
         let chosen = options

@@ -18,7 +18,7 @@ extension LLM {
         commandLine: [String] = [], created: Date = Date(),
         progress: @escaping @Sendable (CalibrationProgress) -> Void = { _ in }
     ) async throws -> ParityCertificate {
-        let policy = try RoutingSpecification.parse(routing)
+        let policy = try check(policy: try RoutingSpecification.parse(routing))
         let figures = try await figures(texts, policy: policy, measurement: measurement, progress: progress)
         var parity = ParityCertificate.Parity()
         parity.holds = figures.allSatisfy {
@@ -50,7 +50,7 @@ extension LLM {
     ) async throws -> [CertificateCheck] {
         let statement = certificate.statement
         let specification = routing ?? statement.policy.routing
-        let policy = try RoutingSpecification.parse(specification)
+        let policy = try check(policy: try RoutingSpecification.parse(specification))
         var checks = [CertificateCheck("model", expected: statement.model.sha256, found: certified.sha256)]
         let own = ParityCertificate.Policy(routing: specification, policy: policy)
         if statement.policy.gateSha256 == nil {
@@ -110,7 +110,6 @@ extension LLM {
         if texts.contains(where: { $0.domain == Self.all }) {
             throw RequestError("a text cannot be named '\(Self.all)': that is all of them together")
         }
-        try check(RoutingChoice(policy))
         let text = try EvaluationText(
             texts, tokenizer: try tokenizer, window: measurement.window, limit: measurement.tokens, mixes: false)
         let total = 2 * text.windows.count
@@ -186,7 +185,7 @@ extension ParityCertificate.Policy {
     /// Without the folders of a profile: they are this machine's.
     init(routing: String, policy: any RoutingPolicy) {
         var text = routing
-        if let colon = text.firstIndex(of: ":"), text[..<colon] == "profile", let slash = text.lastIndex(of: "/") {
+        if text.hasPrefix("profile:"), let slash = text.lastIndex(of: "/") {
             text = "profile:" + text[text.index(after: slash)...]
         }
         self.routing = text

@@ -7,7 +7,7 @@ public import MoEModel
 public struct ComparisonOptions: Sendable {
     /// The learned gate; nil: the one that the model carries, if any.
     public var profile: RoutingProfile?
-    /// How the profile is named in `--routing`, for the report.
+    /// How the profile is named in `--routing`, for the report: `profile:P.json`, or `profile` for the model's own.
     public var profileName = "profile"
     /// Tokens of a window, BOS included.
     public var window = 512
@@ -41,7 +41,9 @@ extension LLM {
         _ texts: [(domain: String, text: String)], options: ComparisonOptions = ComparisonOptions(),
         progress: @escaping @Sendable (CalibrationProgress) -> Void = { _ in }
     ) async throws -> ComparisonReport {
-        try await Comparison(llm: self, options: options, progress: progress).run(texts)
+        var options = options
+        if options.profile == nil { options.profile = try profile }
+        return try await Comparison(llm: self, options: options, progress: progress).run(texts)
     }
 }
 
@@ -106,7 +108,7 @@ struct Comparison {
         if let bad = options.meanExperts.first(where: { !($0 >= Double(minimum) && $0 <= Double(k)) }) {
             throw RequestError("a mean of \(bad) experts was asked for; expected \(minimum) to \(k)")
         }
-        if let profile = options.profile { try llm.check(RoutingChoice(profile.routing(mu: 0))) }
+        if let profile = options.profile { _ = try llm.check(policy: profile.routing(mu: 0)) }
     }
 
     // MARK: Policies
@@ -153,7 +155,7 @@ struct Comparison {
             families.append(
                 PolicyFamily(name: Self.learned, most: -25, fewest: 10) { dial in
                     let mu = Float(exp(dial))
-                    return (profile.routing(mu: mu), "profile:\(name)@mu=\(mu)")
+                    return (profile.routing(mu: mu), "\(name)@mu=\(mu)")
                 })
         }
         families.append(

@@ -131,7 +131,7 @@ struct PolicyEvaluator: Sendable {
         var scores = [PolicyScore](repeating: PolicyScore(), count: policies.count + 1)
         let statistics = (0...policies.count).map { _ in RoutingStatistics() }
         let chunk = llm.settings.chunk
-        let all: [any RoutingPolicy] = [StaticRouting()] + policies
+        let all: [any RoutingPolicy] = try [StaticRouting()] + policies.map { try llm.check(policy: $0) }
         for (done, window) in windows.enumerated() {
             try Task.checkCancellation()
             let results = try await llm.engine.exclusively { runner -> [PolicyScore.Window] in
@@ -171,7 +171,7 @@ struct PolicyEvaluator: Sendable {
     func run(
         _ policy: any RoutingPolicy, observer: any RoutingObserver, progress: @Sendable (Int) -> Void = { _ in }
     ) async throws {
-        let chunk = llm.settings.chunk
+        let (policy, chunk) = (try llm.check(policy: policy), llm.settings.chunk)
         for (done, window) in windows.enumerated() {
             try Task.checkCancellation()
             try await llm.engine.exclusively { runner in

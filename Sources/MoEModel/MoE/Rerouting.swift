@@ -42,6 +42,11 @@ public struct Rerouting: RoutingPolicy {
     }
 
     public var wrapped: (any RoutingPolicy)? { base }
+
+    public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy {
+        Rerouting(try base.resolved(native), margin: margin, entropy: entropy, deviations: deviations, added: added)
+    }
+
     public var usesHiddenNorm: Bool { base.usesHiddenNorm }
     public var batchPolicy: BatchPolicy? { base.batchPolicy }
 

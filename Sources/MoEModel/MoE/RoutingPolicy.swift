@@ -57,6 +57,10 @@ public protocol RoutingPolicy: Sendable {
     /// Whether ``RoutingContext/hiddenNorm`` is wanted. Default: false.
     var usesHiddenNorm: Bool { get }
 
+    /// This policy for one model: what stands for the model's own routing replaced by it. A policy around another one passes
+    /// this on; for all others the default, the policy itself, is right. Called before a request runs.
+    func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy
+
     /// How many of the best experts to run for this token.
     ///
     /// - Parameters:
@@ -116,4 +120,6 @@ extension RoutingPolicy {
             }
         }
     }
+
+    public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy { self }
 }

@@ -26,7 +26,7 @@ public struct RoutingProfile: Sendable, Equatable {
 
     public static let schema = "moe-infer.routing-profile"
     public static let version = 1
-    static let sizeLimit = 64 << 20
+    package static let sizeLimit = 64 << 20
 
     /// Content hash of the model, `sha256:…`.
     public let model: String
@@ -40,6 +40,8 @@ public struct RoutingProfile: Sendable, Equatable {
     public let layers: [LearnedRouting.Layer?]
     /// `exact`, `parity`, `balanced`, `fast`.
     public let points: [Point]
+    /// The point that is meant where none is named; nil: `parity`. A model that carries this profile is routed by it.
+    public var defaultPoint: String?
 
     public init(
         model: String, minimum: Int, maximum: Int, expertCount: Int, layers: [LearnedRouting.Layer?], points: [Point]
@@ -57,6 +59,12 @@ public struct RoutingProfile: Sendable, Equatable {
         LearnedRouting(
             model: model, minimum: minimum, maximum: maximum, expertCount: expertCount, layers: layers, mu: mu)
     }
+
+    /// ``defaultPoint``, else `parity`; there may be no point of this name.
+    public var defaultPointName: String { defaultPoint ?? "parity" }
+
+    /// What may be asked for, for messages.
+    package var pointList: String { (points.map(\.name) + ["mu=NUMBER"]).joined(separator: ", ") }
 
     /// The policy at a named point; nil when there is none of this name.
     public func routing(point: String) -> LearnedRouting? {
@@ -120,6 +128,12 @@ extension RoutingProfile {
                     kl: try reader.double(object, "kl", -1...1e300, in: name)))
         }
         self.points = points
+        defaultPoint = try json.string("default_point")
+        if let defaultPoint, !points.contains(where: { $0.name == defaultPoint }) {
+            throw reader.error(
+                "'default_point' is no point", expected: points.map(\.name).joined(separator: ", "),
+                found: "'\(defaultPoint)'")
+        }
     }
 
     private struct Reader {
@@ -205,7 +219,7 @@ extension RoutingProfile {
         }
         let points = self.points.map {
             """
-                {"name": "\($0.name)", "mu": \($0.mu), "mean_k": \($0.meanExperts), "perplexity": \($0.perplexity), "kl": \($0.kl)}
+                {"name": \(Self.quoted($0.name)), "mu": \($0.mu), "mean_k": \($0.meanExperts), "perplexity": \($0.perplexity), "kl": \($0.kl)}
             """
         }
         return """
@@ -217,7 +231,7 @@ extension RoutingProfile {
               "k_max": \(maximum),
               "expert_count": \(expertCount),
               "layer_count": \(self.layers.count),
-              "points": [
+            \(defaultPoint.map { "  \"default_point\": \(Self.quoted($0)),\n" } ?? "")  "points": [
             \(points.joined(separator: ",\n"))
               ],
               "layers": [
@@ -226,6 +240,17 @@ extension RoutingProfile {
             }
 
             """
+    }
+
+    private static func quoted(_ text: String) -> String {
+        let escaped = text.unicodeScalars.map { scalar -> String in
+            switch scalar {
+            case "\"", "\\": "\\\(scalar)"
+            case "\u{0}"..."\u{1f}": "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+            default: String(scalar)
+            }
+        }
+        return "\"" + escaped.joined() + "\""
     }
 
     private static func list(_ values: [Float]) -> String {

@@ -40,6 +40,11 @@ public struct UnionRouting: RoutingPolicy {
     }
 
     public var wrapped: (any RoutingPolicy)? { base }
+
+    public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy {
+        UnionRouting(own: own, try base.resolved(native))
+    }
+
     public var usesHiddenNorm: Bool { base.usesHiddenNorm }
     public var batchPolicy: BatchPolicy? { .union(own: own) }
 
