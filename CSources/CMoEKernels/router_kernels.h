@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The router's kernels of one ISA, a row at a time: what router.c splits over the workers. Each is complete in ref/ and compiled
+// again in x86/; the loops are written once, in router_body.h, and give the same bits for every ISA.
+#ifndef MOE_ROUTER_KERNELS_H
+#define MOE_ROUTER_KERNELS_H
+
+#include "CMoEKernels.h"
+
+typedef struct moe_router_kernels {
+    /// The k best of x[n], best first, ties to the lower index, NaN last; values may be NULL.
+    void (*top_k)(const float *x, int32_t n, int32_t k, int32_t *indices, float *values);
+    /// Euclidean norm of x[d].
+    float (*norm)(const float *x, int32_t d);
+    /// Entropy of softmax(x[n]) in bits.
+    float (*entropy)(const float *x, int32_t n);
+    /// The features of one row, see moe_learned_gate: f[F], nothing behind it is touched.
+    void (*features)(const moe_learned_gate *gate, const float *x, float norm, float *f);
+    /// How many experts a row of features gets; f[moe_gate_width], zero from F on.
+    int32_t (*heads)(const moe_learned_gate *gate, const float *f);
+    /// See moe_top_p_counts.
+    int32_t (*top_p)(const float *scores, int32_t n, const float *ranked, int32_t limit, float inverse, float p);
+} moe_router_kernels;
+
+extern const moe_router_kernels moe_router_kernels_ref;
+extern const moe_router_kernels moe_router_kernels_avx2;
+extern const moe_router_kernels moe_router_kernels_avx512;
+
+#endif
