@@ -23,6 +23,7 @@ public struct Rerouting: RoutingPolicy {
     public let entropy: PerLayer<Float>?
     /// z, from 0 on.
     public let deviations: Float?
+    /// At least 1.
     public let added: Int
     /// The learned gate that `base` is or wraps.
     private let learned: LearnedRouting?
@@ -35,7 +36,7 @@ public struct Rerouting: RoutingPolicy {
         self.margin = margin
         self.entropy = entropy
         self.deviations = deviations
-        self.added = added
+        self.added = max(1, added)
         learned = base.innermost as? LearnedRouting
     }
 
@@ -50,7 +51,8 @@ public struct Rerouting: RoutingPolicy {
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {
         let maximum = base.maximumExperts(modelExpertsPerToken: modelExpertsPerToken, expertCount: expertCount)
-        return max(maximum, min(maximum + added, modelExpertsPerToken))
+        // A base policy may name any number as "all"; more than the model's k is its own affair.
+        return maximum >= modelExpertsPerToken ? maximum : maximum + min(added, modelExpertsPerToken - maximum)
     }
 
     public func problem(layerCount: Int, expertCount: Int) -> String? {
@@ -91,7 +93,7 @@ public struct Rerouting: RoutingPolicy {
             let isUnsure = batch.withToken(token) { context, logits, ranked in
                 self.isUnsure(of: count, for: context, logits: logits, ranked: ranked, entropy: entropies?[token])
             }
-            if isUnsure { counts[token] = Int32(min(count + added, batch.rankedCount)) }
+            if isUnsure { counts[token] = Int32(count + min(added, batch.rankedCount - count)) }
         }
     }
 
