@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
-import MoECompute
+import Foundation
 public import MoEModel
 
 /// How a calibration is done.
 public struct CalibrationOptions: Sendable {
-    /// Calibration tokens; an eighth of them is kept for choices (temperature, ridge, prices).
+    /// Calibration tokens; a sixth of them is kept for choices (temperature, ridge, prices).
     public var tokens = 32768
     /// Tokens of held-out text that operating points are measured on, at most.
     public var heldOutTokens = 8192
@@ -18,6 +17,12 @@ public struct CalibrationOptions: Sendable {
     public var window = 512
     /// Also compare with the other policies at matched mean k.
     public var compares = true
+    /// The calibration does less when it would take longer, by the estimate; what then is done depends on the machine.
+    public var maximumSeconds: Double?
+    /// Where measurements are kept, so that a calibration that was stopped goes on; deleted when it is done. nil: nowhere.
+    public var journal: String?
+    /// What the journal has is not used.
+    public var restarts = false
 
     public init() {}
 }
@@ -25,6 +30,7 @@ public struct CalibrationOptions: Sendable {
 /// How far a calibration is.
 public struct CalibrationProgress: Sendable {
     public let phase: String
+    /// Tokens through the model.
     public let done: Int
     public let total: Int
 }
@@ -32,184 +38,174 @@ public struct CalibrationProgress: Sendable {
 extension LLM {
     /// Learns how many experts a token is worth, for a checkpoint that was not trained for it. Deterministic by seed.
     ///
-    /// Memory beside the model's: one window of logits, and per MoE layer 80·F·(F + H) bytes (F = 3K + E + 4 features, H steps).
+    /// Memory beside the model's is in the estimate; it does not grow with the length of the texts.
     ///
     /// - Parameters:
-    ///   - texts: what to learn from.
-    ///   - heldOut: what operating points are measured on; nil: an eighth of the windows of `texts`, kept out of all else.
-    /// - Throws: ``RequestError`` for a model without experts, or too little text.
+    ///   - texts: what to learn from; several kinds of text are better than one.
+    ///   - heldOut: what operating points are measured on; empty: an eighth of the windows of `texts`, kept out of all else.
+    ///   - willStart: told what it will cost, before it starts.
+    /// - Throws: ``RequestError`` for a model without experts, too little text, or a journal of another calibration;
+    ///   `CancellationError`, with the journal written.
     public func calibrate(
-        _ texts: [String], heldOut: String? = nil, options: CalibrationOptions = CalibrationOptions(),
+        _ texts: [String], heldOut: [String] = [], options: CalibrationOptions = CalibrationOptions(),
+        willStart: @Sendable (CalibrationEstimate) -> Void = { _ in },
         progress: @escaping @Sendable (CalibrationProgress) -> Void = { _ in }
     ) async throws -> (profile: RoutingProfile, report: CalibrationReport) {
-        try await Calibration(llm: self, options: options, progress: progress).run(texts, heldOut: heldOut)
+        let preparation = try await CalibrationPreparation(self, texts: texts, heldOut: heldOut, options: options)
+        willStart(preparation.estimate)
+        let passes = CalibrationPasses(
+            llm: self, shape: preparation.shape, journal: preparation.journal, total: preparation.plan.tokens,
+            progress: progress)
+        do {
+            let result = try await Calibration(preparation, passes: passes).run()
+            return result
+        } catch {
+            try preparation.journal.save()
+            throw error
+        }
     }
+
+    /// What ``calibrate(_:heldOut:options:willStart:progress:)`` would cost, from a short run of this model.
+    public func estimateCalibration(
+        _ texts: [String], heldOut: [String] = [], options: CalibrationOptions = CalibrationOptions()
+    ) async throws -> CalibrationEstimate {
+        var options = options
+        options.journal = nil
+        return try await CalibrationPreparation(self, texts: texts, heldOut: heldOut, options: options).estimate
+    }
+
+    /// Forgets what a finished calibration kept: to be called when the profile is safe.
+    public static func removeCalibrationJournal(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 }
 
 /// One calibration; the steps in order are those of docs/routing.md.
 struct Calibration {
-    let llm: LLM
+    let shape: GateShape
+    let plan: CalibrationPlan
+    let text: CalibrationText
     let options: CalibrationOptions
-    let progress: @Sendable (CalibrationProgress) -> Void
-    static let temperatures: [Float] = [0.5, 0.7, 1, 1.4, 2]
+    let estimate: CalibrationEstimate
+    let model: String
+    let passes: CalibrationPasses
+    static let temperatures: [Float] = [0.5, 0.7, 1, 1.4, 2, 2.8, 4, 5.6]
 
-    func run(_ texts: [String], heldOut: String?) async throws -> (profile: RoutingProfile, report: CalibrationReport) {
-        let (k, experts) = (llm.expertsPerToken, llm.expertCount)
-        guard k > 0 else { throw RequestError("the model has no experts: there is nothing to calibrate") }
-        guard (0..<k).contains(options.minimum) else {
-            throw RequestError("the least number of experts is \(options.minimum); expected 0 to \(k - 1)")
-        }
-        guard options.window >= 16, options.window <= llm.contextLength else {
-            throw RequestError("windows of \(options.window) tokens were asked for; expected 16 to \(llm.contextLength)")
-        }
-        var warnings: [String] = []
-        let text = try windows(texts, heldOut: heldOut, warnings: &warnings)
-        let renormalizes = try await llm.engine.exclusively { try Self.renormalizes($0.model.configuration) }
+    init(_ preparation: CalibrationPreparation, passes: CalibrationPasses) {
+        shape = preparation.shape
+        plan = preparation.plan
+        text = preparation.text
+        options = preparation.options
+        estimate = preparation.estimate
+        model = passes.llm.modelHash
+        self.passes = passes
+    }
 
-        let trace = { (windows: [[Int32]], phase: String, prepared: [Int: CalibrationTrace.Preparation]?) in
-            let trace = CalibrationTrace(
-                minimum: options.minimum, maximum: k, expertCount: experts, renormalizes: renormalizes,
-                temperatures: Self.temperatures, preparation: prepared)
-            try await PolicyEvaluator(llm: llm, windows: windows).run(StaticRouting(), observer: trace) {
-                progress(CalibrationProgress(phase: phase, done: $0, total: windows.count))
-            }
-            return trace.layers
-        }
+    func run() async throws -> (profile: RoutingProfile, report: CalibrationReport) {
         // A pass for what the features and targets need, then the sums of the regression.
-        let first = try await trace(Array(text.train.prefix(16)), "norms", nil)
+        let spread = CalibrationText.spread(plan.norms, of: text.train.count)
+        let first = try await passes.trace(
+            "norms", phase: "norms", temperatures: [], preparation: nil,
+            on: spread.map { text.train[$0] })
         let prepared = first.mapValues(preparation)
-        let train = try await trace(text.train, "trace", prepared)
-        let choice = try await trace(text.choice, "trace, choice", prepared)
+        let train = try await passes.trace(
+            "trace", phase: "trace", temperatures: Self.temperatures, preparation: prepared, on: text.train)
+        let (choice, samples) = try await passes.samples(
+            phase: "trace, choice", temperatures: Self.temperatures, preparation: prepared, on: text.choice)
         let fits = try fit(train: train, choice: choice)
 
-        let prices = try await prices(choice, windows: text.choice)
-        let plain = layers(fits, prepared: prepared, prices: prices, corrections: [:])
-        let policy = { (layers: [LearnedRouting.Layer?]) in
-            RoutingProfile(
-                model: llm.modelHash, minimum: options.minimum, maximum: k, expertCount: experts, layers: layers,
-                points: [])
-        }
-        let check = HeadTrace(policy(plain).routing(mu: 1), renormalizes: renormalizes)
-        try await PolicyEvaluator(llm: llm, windows: text.choice).run(StaticRouting(), observer: check)
-        // The mean of exp û is below the mean gain, because û predicts a mean of logarithms: the constants are put right.
-        var corrections: [Int: [Double]] = [:]
-        for (layer, sums) in check.predicted {
-            let errors = check.errors[layer]!.errors
-            corrections[layer] = sums.enumerated().map { step, sum in
-                let gain = max(errors[options.minimum + step] - errors[options.minimum + step + 1], 0)
-                return max(-5, min(5, log(max(gain, 1e-30) / max(sum, 1e-30))))
-            }
-        }
-        let profile = policy(layers(fits, prepared: prepared, prices: prices, corrections: corrections))
-        let scale = HeadTrace(profile.routing(mu: 1), renormalizes: renormalizes)
-        try await PolicyEvaluator(llm: llm, windows: text.choice).run(StaticRouting(), observer: scale)
+        let heads = heads(fits, prepared: prepared, choice: choice, samples: samples)
+        let predictions = Dictionary(
+            uniqueKeysWithValues: samples.map { ($0, $1.predictions(heads[$0]!, shape: shape)) })
+        let counts = CountModel(predictions, shape: shape)
+        let equal = samples.mapValues { _ in 0.0 }
+        let unpriced = profile(heads, prices: equal)
 
-        let evaluator = PolicyEvaluator(llm: llm, windows: text.heldOut)
-        let search = OperatingPoints(
-            evaluator: evaluator, profile: profile, scale: scale, progress: progress)
-        let (points, curve, reference) = try await search.find()
+        // Prices: measured with all layers cut at once, then improved by what the model's output says.
+        let means = shape.comparedMeans.map(Double.init)
+        let joint = try await JointPrices(passes: passes, windows: text.choice, samples: samples, seed: options.seed)
+            .find(
+                unpriced,
+                logMus: (0..<plan.jointPasses).map {
+                    counts.logMu(mean: means.isEmpty ? Double(shape.maximum) / 2 : means[$0 % means.count], logPrices: equal)
+                })
+        let tuned = try await GateTuning(
+            passes: passes, windows: text.choice, means: tunedMeans, counts: counts, rounds: plan.rounds,
+            groups: plan.groups
+        ) { prices, logMu in profile(heads, prices: prices).routing(mu: Float(exp(logMu))) }
+        .run([equal.mapValues { _ in Self.scale(joint) }, joint.mapValues { log($0) }, Self.halved(joint)])
+        let logPrices = Self.rescaled(tuned.best.logPrices, to: joint)
+        let gate = profile(heads, prices: logPrices)
+        let logMu = { (mean: Double) in counts.logMu(mean: mean, logPrices: logPrices) }
+
+        var baselines = Baselines()
+        if plan.compares {
+            baselines = try await strongest(
+                gate, samples: samples, choice: choice, joint: joint, prices: logPrices, logMu: logMu)
+        }
+        let (points, curve, reference) = try await OperatingPoints(
+            passes: passes, windows: text.heldOut, profile: gate, logMu: logMu, curvePoints: plan.curvePoints
+        ).find()
+        let result = RoutingProfile(
+            model: model, minimum: shape.minimum, maximum: shape.maximum, expertCount: shape.expertCount,
+            layers: gate.layers, points: points, curve: curve, allocations: baselines.allocations,
+            topPTemperatures: baselines.topPTemperatures)
         var comparison: [CalibrationReport.Match] = []
-        if options.compares {
+        if plan.compares {
             comparison = try await PolicyComparison(
-                evaluator: evaluator, profile: profile, scale: scale, errors: choice, prices: prices, seed: options.seed,
-                progress: progress
+                passes: passes, windows: text.heldOut, profile: result, shape: shape, logMu: logMu, seed: options.seed
             ).run()
         }
-        let result = RoutingProfile(
-            model: profile.model, minimum: profile.minimum, maximum: k, expertCount: experts, layers: profile.layers,
-            points: points)
+        let diversity = try await TextDiversity(passes: passes, text: text).measure()
+        let layers = fits.sorted { $0.key < $1.key }.map { layer, fit in
+            CalibrationReport.Layer(
+                layer: layer, temperature: fit.temperature, ridge: fit.ridge, price: exp(logPrices[layer]!),
+                jointPrice: joint[layer]!, explainedVariance: fit.variance > 0 ? 1 - fit.error / fit.variance : 0,
+                scales: choice[layer]!.scales.map { ($0 * 1000).rounded() / 1000 })
+        }
         let report = CalibrationReport(
-            verdict: CalibrationReport.verdict(comparison), warnings: warnings, model: profile.model,
-            trainTokens: text.train.count * options.window, choiceTokens: text.choice.count * options.window,
+            verdict: CalibrationReport.verdict(comparison), warnings: text.warnings + diversity.warnings,
+            model: model, estimate: estimate, resumedMeasurements: passes.journal.resumedRecords,
+            diversity: diversity, trainTokens: text.train.count * options.window, choiceTokens: text.choice.count * options.window,
             heldOutTokens: text.heldOut.count * options.window, perplexity: reference.perplexity,
-            points: points.map(CalibrationReport.Figures.init), curve: curve,
-            layers: fits.sorted { $0.key < $1.key }.map { layer, fit in
-                CalibrationReport.Layer(
-                    layer: layer, temperature: fit.temperature, price: prices[layer] ?? 0,
-                    explainedVariance: fit.variance > 0 ? 1 - fit.error / fit.variance : 0)
-            }, comparison: comparison)
+            points: points.map(CalibrationReport.Figures.init),
+            curve: curve.dropFirst().map(CalibrationReport.Figures.init), layers: layers,
+            tuning: CalibrationReport.Tuning(
+                equalPrices: tuned.starts[0], jointPrices: tuned.starts[1], tuned: tuned.best.objective),
+            ceilings: baselines.ceilings, comparison: comparison)
         return (result, report)
     }
 
-    /// Whether the model divides the kept weights by their sum.
-    /// - Throws: ``RequestError`` for routers that the error formula of ``GramError`` does not describe.
-    private static func renormalizes(_ configuration: ModelConfiguration) throws -> Bool {
-        guard let routers = configuration.experts?.routers else { return false }
-        let first = routers[0]
-        guard
-            routers.values.allSatisfy({
-                $0.pseudo.isEmpty && $0.gating.weights != .keepFullMass && $0.gating.minimumSum == 0
-                    && $0.gating.renormalizes == first.gating.renormalizes && $0.realExperts == first.realExperts
-                    && $0.slotsPerToken == first.slotsPerToken
-            })
-        else {
-            throw RequestError(
-                "calibration covers models with the same router in all layers, without pseudo-experts, whose weights are kept "
-                    + "or renormalised; this model's are others")
-        }
-        return first.gating.renormalizes
+    /// The means that prices are tuned at: a quarter and half of K.
+    private var tunedMeans: [Double] {
+        let means = shape.comparedMeans.map(Double.init)
+        return means.count > 2 ? [means[0], means[means.count - 1]] : means
     }
 
-    // MARK: Text
-
-    private struct Windows {
-        var train: [[Int32]]
-        var choice: [[Int32]]
-        var heldOut: [[Int32]]
+    /// log of the geometric mean.
+    private static func scale(_ prices: [Int: Double]) -> Double {
+        prices.values.sorted().reduce(0) { $0 + log($1) } / Double(max(prices.count, 1))
     }
 
-    private func windows(_ texts: [String], heldOut: String?, warnings: inout [String]) throws -> Windows {
-        var random = SplitMix(state: options.seed)
-        var all = try texts.flatMap(cut).shuffled(using: &random)
-        let wanted = max(1, options.tokens / options.window)
-        if all.count < wanted {
-            warnings.append(
-                "the text has \(all.count * options.window) tokens in windows of \(options.window); "
-                    + "\(options.tokens) were asked for")
-        }
-        let limit = max(1, options.heldOutTokens / options.window)
-        var measured: [[Int32]]
-        if let heldOut {
-            measured = Array(try cut(heldOut).prefix(limit))
-            all = Array(all.prefix(wanted))
-        } else {
-            let count = min(limit, max(1, min(all.count, wanted) / 8))
-            measured = Array(all.prefix(count))
-            all = Array(all.dropFirst(count).prefix(max(0, wanted - count)))
-        }
-        guard all.count >= 4, !measured.isEmpty else {
-            throw RequestError(
-                "too little text to calibrate: \(all.count) windows of \(options.window) tokens to learn from and "
-                    + "\(measured.count) to measure on; at least 4 and 1 are needed")
-        }
-        if measured.count * options.window < 4096 {
-            warnings.append("operating points are measured on \(measured.count * options.window) tokens only")
-        }
-        let choice = max(1, all.count / 8)
-        measured.sort { $0.lexicographicallyPrecedes($1) }
-        return Windows(
-            train: Array(all.dropFirst(choice)), choice: Array(all.prefix(choice)), heldOut: measured)
+    /// Halfway between equal prices and these, in logarithms.
+    private static func halved(_ prices: [Int: Double]) -> [Int: Double] {
+        let scale = scale(prices)
+        return prices.mapValues { (log($0) + scale) / 2 }
     }
 
-    private func cut(_ text: String) throws -> [[Int32]] {
-        let tokenizer = try llm.tokenizer
-        let bos = tokenizer.addsBOS ? tokenizer.bos : nil
-        let tokens = tokenizer.encode(text, addSpecial: false, parseSpecial: false)
-        let length = options.window - (bos == nil ? 0 : 1)
-        return (0..<tokens.count / length).map { index in
-            (bos.map { [$0] } ?? []) + tokens[index * length..<(index + 1) * length]
-        }
+    /// The same ratios with the geometric mean of `prices`, which is in nats.
+    private static func rescaled(_ logPrices: [Int: Double], to prices: [Int: Double]) -> [Int: Double] {
+        let mean = logPrices.values.sorted().reduce(0, +) / Double(max(logPrices.count, 1))
+        return logPrices.mapValues { $0 - mean + scale(prices) }
     }
 
-    // MARK: Fit
+    // MARK: Heads
 
     private func preparation(_ layer: LayerTrace) -> CalibrationTrace.Preparation {
         let total = layer.expertTokens.reduce(0, +)
-        let mean = total == 0 ? 0 : layer.logNorms.reduce(0, +) / Double(total)
+        let mean = total == 0 ? 0 : layer.logNorms.reduce(0, +) / total
         // An expert that was rarely seen takes the mean of all.
-        let norms = zip(layer.logNorms, layer.expertTokens).map { Float(($0 + 4 * mean) / Double($1 + 4)) }
+        let norms = zip(layer.logNorms, layer.expertTokens).map { Float(($0 + 4 * mean) / ($1 + 4)) }
         return CalibrationTrace.Preparation(
-            expertLogNorms: norms, delta: max(1e-30, 1e-3 * layer.meanError(options.minimum)))
+            expertLogNorms: norms, delta: max(1e-30, 1e-3 * layer.meanError(shape.minimum)))
     }
 
     private func fit(train: [Int: LayerTrace], choice: [Int: LayerTrace]) throws -> [Int: HeadFit] {
@@ -217,8 +213,7 @@ struct Calibration {
         for (layer, sums) in train {
             guard let heldOut = choice[layer],
                 let fit = HeadFit.best(
-                    train: sums, heldOut: heldOut, temperatures: Self.temperatures,
-                    steps: llm.expertsPerToken - options.minimum)
+                    train: sums, heldOut: heldOut, temperatures: Self.temperatures, steps: shape.steps)
             else { throw RequestError("layer \(layer) has no fit: its experts' outputs are not finite, or do not vary") }
             fits[layer] = fit
         }
@@ -226,51 +221,49 @@ struct Calibration {
         return fits
     }
 
-    private func layers(
-        _ fits: [Int: HeadFit], prepared: [Int: CalibrationTrace.Preparation], prices: [Int: Double],
-        corrections: [Int: [Double]]
-    ) -> [LearnedRouting.Layer?] {
-        (0..<llm.layerCount).map { layer in
-            guard let fit = fits[layer], let norms = prepared[layer]?.expertLogNorms else { return nil }
+    /// Heads without a price. The mean of exp û is below the mean gain, because û predicts a mean of logarithms: a constant per head
+    /// puts that right.
+    private func heads(
+        _ fits: [Int: HeadFit], prepared: [Int: CalibrationTrace.Preparation], choice: [Int: LayerTrace],
+        samples: [Int: TokenSamples]
+    ) -> [Int: LearnedRouting.Layer] {
+        var heads: [Int: LearnedRouting.Layer] = [:]
+        for (index, fit) in fits {
+            guard let norms = prepared[index]?.expertLogNorms, let sample = samples[index], let sums = choice[index]
+            else { continue }
+            func head(_ weights: [Double]) -> LearnedRouting.Layer {
+                LearnedRouting.Layer(
+                    temperature: fit.temperature, logPrice: 0, expertLogNorms: norms, weights: weights.map(Float.init),
+                    deviations: fit.deviations.map(Float.init))
+            }
             var weights = fit.weights
-            let width = weights.count / (llm.expertsPerToken - options.minimum)
-            for (step, correction) in (corrections[layer] ?? []).enumerated() { weights[step * width] += correction }
-            return LearnedRouting.Layer(
-                temperature: fit.temperature, logPrice: Float(log(prices[layer] ?? 1)), expertLogNorms: norms,
-                weights: weights.map(Float.init))
+            let (steps, width) = (shape.steps, shape.featureCount)
+            let plain = sample.predictions(head(weights), shape: shape)
+            for step in 0..<steps {
+                var mean = 0.0
+                for token in 0..<sample.count { mean += exp(Double(plain[token * steps + step])) }
+                mean /= Double(max(sample.count, 1))
+                let m = shape.minimum + step
+                let gain = max(sums.meanError(m) - sums.meanError(m + 1), 0)
+                weights[step * width] += max(-5, min(5, log(max(gain, 1e-30) / max(mean, 1e-30))))
+            }
+            heads[index] = head(weights)
         }
+        return heads
     }
 
-    /// λ by layer: mean KL of running that layer alone at a reduced k, per mean squared error that it causes; least squares over
-    /// a quarter and a half of K.
-    private func prices(_ traces: [Int: LayerTrace], windows: [[Int32]]) async throws -> [Int: Double] {
-        let k = llm.expertsPerToken
-        let reduced = Set([max(options.minimum, k / 4), max(options.minimum, k / 2)]).filter { $0 < k }.sorted()
-        let moe = traces.keys.sorted()
-        var policies: [StaticRouting] = []
-        for layer in moe {
-            for m in reduced {
-                policies.append(
-                    StaticRouting(expertsPerToken: PerLayer((0..<llm.layerCount).map { $0 == layer ? m : k })))
+    private func profile(_ heads: [Int: LearnedRouting.Layer], prices logPrices: [Int: Double]) -> RoutingProfile {
+        let layers = (0..<shape.layerCount).map { index in
+            heads[index].map {
+                LearnedRouting.Layer(
+                    temperature: $0.temperature, logPrice: Float(logPrices[index] ?? 0),
+                    expertLogNorms: $0.expertLogNorms, weights: $0.weights, scales: $0.scales,
+                    deviations: $0.deviations)
             }
         }
-        let total = (policies.count + 1) * windows.count
-        let scores = try await PolicyEvaluator(llm: llm, windows: windows).scores(of: policies) {
-            progress(CalibrationProgress(phase: "layer prices", done: $0, total: total))
-        }
-        var prices: [Int: Double] = [:]
-        for (index, layer) in moe.enumerated() {
-            var (product, square) = (0.0, 0.0)
-            for (choice, m) in reduced.enumerated() {
-                let error = traces[layer]!.meanError(m)
-                product += scores[1 + index * reduced.count + choice].kl * error
-                square += error * error
-            }
-            prices[layer] = square > 0 ? product / square : 0
-        }
-        let largest = prices.values.max() ?? 1
-        // A layer without a measurable effect is still worth something.
-        return prices.mapValues { max($0, max(largest, 1e-20) * 1e-4) }
+        return RoutingProfile(
+            model: model, minimum: shape.minimum, maximum: shape.maximum, expertCount: shape.expertCount, layers: layers,
+            points: [])
     }
 }
 

@@ -22,7 +22,7 @@ public struct CalibrationReport: Sendable, Encodable {
         }
 
         init(_ point: RoutingProfile.Point) {
-            (name, mu, topOne) = (point.name, point.mu, nil)
+            (name, mu, topOne) = (point.name, point.mu, point.topOne)
             (meanExperts, perplexity, kl) = (point.meanExperts, point.perplexity, point.kl)
         }
     }
@@ -30,10 +30,35 @@ public struct CalibrationReport: Sendable, Encodable {
     public struct Layer: Sendable, Encodable {
         public let layer: Int
         public let temperature: Float
-        /// λ: nats of KL per squared error of the layer's output.
+        public let ridge: Double
+        /// λ: nats of KL per squared error of the layer's output, as tuned, and as measured jointly.
         public let price: Double
+        public let jointPrice: Double
         /// R² of the log gains on tokens that were not fitted.
         public let explainedVariance: Double
+        /// `[K + 1]`: γ_m, the scale of the best m experts' sum nearest to the whole. Reported only.
+        public let scales: [Float]
+    }
+
+    /// log KL on the choice windows, relative to equal prices, at the same mean number of experts.
+    public struct Tuning: Sendable, Encodable {
+        public let equalPrices: Double
+        public let jointPrices: Double
+        public let tuned: Double
+    }
+
+    /// How far the gate is from what could be reached, on the choice windows: Σ λ e, priced errors in nats, and KL.
+    public struct Ceiling: Sendable, Encodable {
+        public let meanExperts: Double
+        public let staticError: Double
+        public let learnedError: Double
+        /// Counts chosen by the true gains; and the best sets instead of the best ranked, where K is at most 8.
+        public let oracleCountError: Double
+        public let oracleSetError: Double?
+        public let learnedKL: Double
+        public let learnedMeanExperts: Double
+        public let oracleCountKL: Double
+        public let oracleCountMeanExperts: Double
     }
 
     /// All policies at one mean number of experts.
@@ -45,11 +70,17 @@ public struct CalibrationReport: Sendable, Encodable {
         public let bestOther: String
         /// KL of the learned gate less that of the best other: 95 % interval, a paired bootstrap over windows.
         public let klDifference95: [Double]
+        /// The same of the loss, nats per token: the log of the ratio of perplexities.
+        public let lossDifference95: [Double]
     }
 
     public let verdict: String
     public let warnings: [String]
     public let model: String
+    public let estimate: CalibrationEstimate
+    /// Measurements that an earlier run of this calibration had left.
+    public let resumedMeasurements: Int
+    public let diversity: TextDiversity.Measured
     public let trainTokens: Int
     public let choiceTokens: Int
     public let heldOutTokens: Int
@@ -58,6 +89,8 @@ public struct CalibrationReport: Sendable, Encodable {
     public let points: [Figures]
     public let curve: [Figures]
     public let layers: [Layer]
+    public let tuning: Tuning
+    public let ceilings: [Ceiling]
     public let comparison: [Match]
 
     static func verdict(_ matches: [Match]) -> String {

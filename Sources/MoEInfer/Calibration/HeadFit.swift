@@ -13,6 +13,8 @@ struct HeadFit {
     /// Mean squared error of the log gains on held-out tokens, and their variance: 1 - error / variance is R².
     let error: Double
     let variance: Double
+    /// `[H]`: root mean square of what a head is off by, in log gain, on held-out tokens.
+    let deviations: [Double]
 
     /// Of all temperatures and ridges the one with the least error on `heldOut`.
     /// - Returns: nil when nothing was traced.
@@ -25,10 +27,12 @@ struct HeadFit {
                     let weights = solve(
                         train.featureProducts[choice], train.targetProducts[choice], steps: steps, ridge: ridge)
                 else { continue }
-                let (error, variance) = score(weights, on: heldOut, choice: choice, steps: steps)
+                let (errors, variance) = score(weights, on: heldOut, choice: choice, steps: steps)
+                let error = errors.reduce(0, +) / Double(max(steps, 1))
                 if best.map({ error < $0.error }) ?? true {
                     best = HeadFit(
-                        temperature: temperature, ridge: ridge, weights: weights, error: error, variance: variance)
+                        temperature: temperature, ridge: ridge, weights: weights, error: error, variance: variance,
+                        deviations: errors.map { sqrt(max(0, $0)) })
                 }
             }
         }
@@ -72,16 +76,16 @@ struct HeadFit {
         return weights
     }
 
-    /// Σ (y - w·f)² = Σ y² - 2 w·Σ f y + wᵀ Σ f fᵀ w, averaged over tokens and steps.
+    /// Σ (y - w·f)² = Σ y² - 2 w·Σ f y + wᵀ Σ f fᵀ w, averaged over tokens: `[H]`, and the targets' variance.
     private static func score(
         _ weights: [Double], on trace: LayerTrace, choice: Int, steps: Int
-    ) -> (error: Double, variance: Double) {
+    ) -> (errors: [Double], variance: Double) {
         let (products, targets) = (trace.featureProducts[choice], trace.targetProducts[choice])
         let width = targets.count / max(steps, 1)
         let n = Double(trace.tokens)
-        var (error, variance) = (0.0, 0.0)
+        var (errors, variance) = ([Double](), 0.0)
         for step in 0..<steps {
-            let head = weights[step * width..<(step + 1) * width]
+            let head = Array(weights[step * width..<(step + 1) * width])
             var sum = trace.targetSquares[step]
             for (i, weight) in head.enumerated() {
                 sum -= 2 * weight * targets[i * steps + step]
@@ -89,10 +93,10 @@ struct HeadFit {
                 for (j, other) in head.enumerated() { product += products[i * width + j] * other }
                 sum += weight * product
             }
-            error += sum / n
+            errors.append(sum / n)
             let mean = targets[step] / n
             variance += trace.targetSquares[step] / n - mean * mean
         }
-        return (error / Double(max(steps, 1)), variance / Double(max(steps, 1)))
+        return (errors, variance / Double(max(steps, 1)))
     }
 }

@@ -5,79 +5,62 @@ import MoEModel
 
 /// The learned gate against the other policies, all at the same mean number of experts on the same held-out windows.
 struct PolicyComparison {
-    let evaluator: PolicyEvaluator
+    let passes: CalibrationPasses
+    let windows: [[Int32]]
     let profile: RoutingProfile
-    let scale: HeadTrace
-    let errors: [Int: LayerTrace]
-    let prices: [Int: Double]
+    let shape: GateShape
+    /// The log mu at which the gate gives a mean number of experts, nearly.
+    let logMu: (_ mean: Double) -> Double
     let seed: UInt64
-    let progress: @Sendable (CalibrationProgress) -> Void
 
     func run() async throws -> [CalibrationReport.Match] {
-        // A quarter, three eighths and half of K: 2, 3 and 4 of 8.
-        let k = profile.maximum
-        let targets = Set([k / 4, 3 * k / 8, k / 2]).filter { $0 > profile.minimum && $0 < k }.sorted()
         var matches: [CalibrationReport.Match] = []
-        for (index, target) in targets.enumerated() {
-            progress(CalibrationProgress(phase: "comparison", done: index, total: targets.count))
+        for target in shape.comparedMeans {
             let mean = Double(target)
-            let guess = scale.logMu(mean: mean)
-            let logMu = try await match(mean, from: guess - 3, to: guess + 3) { profile.routing(mu: Float(exp($0))) }
-            let p = try await match(mean, from: 1, to: 0) { topP($0) }
-            let threshold = try await match(mean, from: 0, to: 1) { ratio($0) }
-            let policies: [(String, any RoutingPolicy)] = [
-                ("learned", profile.routing(mu: Float(exp(logMu)))),
+            let guess = logMu(mean)
+            let name = "compare/\(target)"
+            let matched = try await passes.match(
+                "\(name)/learned", phase: "comparison", mean: mean, from: guess - 1, to: guess + 1, on: windows
+            ) { profile.routing(mu: Float(exp($0))) }
+            var policies: [(String, any RoutingPolicy)] = [
+                ("learned", profile.routing(mu: Float(exp(matched)))),
                 ("static", StaticRouting(expertsPerToken: PerLayer(target))),
-                ("per-layer static", StaticRouting(expertsPerToken: PerLayer(allocation(target)))),
-                ("top-p", topP(p)), ("ratio", ratio(threshold)),
             ]
-            let scores = try await evaluator.scores(of: policies.map(\.1)) { _ in }
+            if let best = profile.allocations.first(where: { $0.meanExperts == mean }) {
+                policies.append(("per-layer static", LayerAllocation.routing(best.counts)))
+            }
+            policies.append(("top-p", try await topP(name, mean: mean, temperatures: [1])))
+            if let temperatures = profile.topPTemperatures {
+                policies.append(("top-p, tuned", try await topP("\(name)/tuned", mean: mean, temperatures: temperatures)))
+            }
+            let threshold = try await passes.match(
+                "\(name)/ratio", phase: "comparison", mean: mean, from: 0, to: 1, on: windows, ratio)
+            policies.append(("ratio", ratio(threshold)))
+            let scores = try await passes.scores(name, phase: "comparison", of: policies.map(\.1), on: windows)
             let figures = zip(policies, scores.dropFirst()).map { CalibrationReport.Figures($0.0, mu: nil, score: $1) }
             let best = figures.indices.dropFirst().min { figures[$0].kl < figures[$1].kl }!
+            let bootstrap = PairedBootstrap(seed: seed, windows: windows.count)
             matches.append(
                 CalibrationReport.Match(
                     meanExperts: mean, policies: figures, bestOther: figures[best].name,
-                    klDifference95: PairedBootstrap(seed: seed, windows: evaluator.windows.count)
-                        .klDifference(scores[1], scores[best + 1])))
+                    klDifference95: bootstrap.klDifference(scores[1], scores[best + 1]),
+                    lossDifference95: bootstrap.lossDifference(scores[1], scores[best + 1])))
         }
         return matches
     }
 
-    private func topP(_ p: Double) -> TopPRouting {
-        TopPRouting(p: PerLayer(Float(p)), minimum: profile.minimum, maximum: profile.maximum)
+    private func topP(_ name: String, mean: Double, temperatures: [Float]) async throws -> TopPRouting {
+        func policy(_ p: Double) -> TopPRouting {
+            TopPRouting(
+                p: PerLayer(Float(p)), minimum: profile.minimum, maximum: profile.maximum,
+                temperature: PerLayer(temperatures))
+        }
+        return policy(
+            try await passes.match(
+                "\(name)/top-p", phase: "comparison", mean: mean, from: 1, to: 0, on: windows, policy))
     }
 
     private func ratio(_ threshold: Double) -> RatioRouting {
         RatioRouting(minimum: profile.minimum, threshold: PerLayer(Float(threshold)))
-    }
-
-    /// Bisects a policy's parameter until its mean is `mean` within 0.01. `low` gives more experts than `high`.
-    private func match(
-        _ mean: Double, from low: Double, to high: Double, _ policy: (Double) -> any RoutingPolicy
-    ) async throws -> Double {
-        var (low, high) = (low, high)
-        var middle = (low + high) / 2
-        for _ in 0..<12 {
-            middle = (low + high) / 2
-            let found = try await evaluator.meanExperts(of: policy(middle))
-            if abs(found - mean) <= 0.01 { break }
-            if found > mean { low = middle } else { high = middle }
-        }
-        return middle
-    }
-
-    /// k by layer with the given mean: one expert at a time to the layer where it takes away most priced error.
-    private func allocation(_ mean: Int) -> [Int] {
-        var counts = [Int](repeating: profile.minimum, count: profile.layers.count)
-        for _ in 0..<(mean - profile.minimum) * errors.count {
-            let gains = errors.compactMap { layer, trace -> (Double, Int)? in
-                let m = counts[layer]
-                guard m < profile.maximum else { return nil }
-                return ((trace.meanError(m) - trace.meanError(m + 1)) * (prices[layer] ?? 0), layer)
-            }
-            guard let best = gains.max(by: { ($0.0, -$0.1) < ($1.0, -$1.1) }) else { break }
-            counts[best.1] += 1
-        }
-        return counts
     }
 }
