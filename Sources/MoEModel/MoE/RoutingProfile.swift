@@ -88,7 +88,10 @@ public struct RoutingProfile: Sendable, Equatable {
     public var defaultPointName: String { defaultPoint ?? "parity" }
 
     /// What may be asked for, for messages.
-    package var pointList: String { (points.map(\.name) + ["mu=NUMBER"]).joined(separator: ", ") }
+    package var pointList: String {
+        let names = points.prefix(16).map(\.name) + (points.count > 16 ? ["…"] : [])
+        return (names + ["mu=NUMBER"]).joined(separator: ", ")
+    }
 
     /// The policy at a named point; nil when there is none of this name.
     public func routing(point: String) -> LearnedRouting? {
