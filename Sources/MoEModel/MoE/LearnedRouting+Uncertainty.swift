@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 extension LearnedRouting {
     /// How far the gain that is predicted for expert `count` + 1 falls short of what it must bring, in standard deviations of the
     /// head's error: (log mu - log λ - û) / σ. Negative when the expert is worth its price.
@@ -22,7 +24,7 @@ extension LearnedRouting {
                 return gain
             }
         }
-        return (logMu - layer.logPrice - gain) / layer.deviations[count - minimum]
+        return (log(mu) - layer.logPrice - gain) / layer.deviations[count - minimum]
     }
 
     /// `scales` of the profile's layer, by the count that runs.

@@ -58,7 +58,6 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     public let layers: [Layer?]
     /// The least gain, in nats of KL, that an expert must bring.
     public let mu: Float
-    let logMu: Float
     /// The heads as the kernels read them, by layer.
     private let heads: [Heads?]
 
@@ -86,7 +85,6 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         self.layers = layers
         self.mu = mu
         let logMu = log(mu)
-        self.logMu = logMu
         let (steps, features) = (maximum - minimum, Self.featureCount(expertCount: expertCount, maximum: maximum))
         let padded = GateView.width(expertCount: expertCount, maximum: maximum)
         let scaled = layers.contains { $0?.scales.isEmpty == false }

@@ -56,8 +56,7 @@ struct Router {
         var norms: UnsafeMutablePointer<Float>?
         if slice.routing.usesHiddenNorm {
             let (values, width) = (step.scratch.floats(slice.count), gate.weights.k)
-            Ops.norms(
-                x + slice.start * width, rows: slice.count, count: width, into: values, pool: step.context.pool)
+            Ops.norms(x + slice.start * width, rows: slice.count, count: width, into: values, pool: step.context.pool)
             norms = values
         }
         let batch = RoutingBatch(
