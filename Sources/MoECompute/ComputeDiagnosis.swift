@@ -114,7 +114,7 @@ package struct ComputeDiagnosis: Sendable, Codable {
         return 2 * Double(m * n * k) / best / 1e9
     }
 
-    private static func model() -> String {
+    package static func model() -> String {
         let lines = (TextFile.read("/proc/cpuinfo") ?? "").split(separator: "\n")
         guard let line = lines.first(where: { $0.hasPrefix("model name") }), let colon = line.firstIndex(of: ":") else {
             return "unknown"

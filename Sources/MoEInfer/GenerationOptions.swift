@@ -17,7 +17,7 @@ public struct GenerationOptions: Sendable {
 
 /// How many experts each token gets, for the prompt and for what is generated apart.
 public struct RoutingChoice: Sendable {
-    /// nil: the model's own.
+    /// nil: the model's own, as ``NativeRouting``.
     public var prefill: (any RoutingPolicy)?
     public var decode: (any RoutingPolicy)?
 

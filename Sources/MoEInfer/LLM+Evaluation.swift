@@ -41,7 +41,7 @@ extension LLM {
             throw RequestError("token \(token) is not in the vocabulary of \(vocabularySize)")
         }
         if let decodeFrom, decodeFrom < 1 { throw RequestError("decoding must start at 1 or later, found \(decodeFrom)") }
-        try check(routing)
+        let routing = try check(routing)
         let chunk = settings.chunk
         try await engine.exclusively { runner in
             let pass = try EvaluationPass(runner: runner, positions: tokens.count, chunk: chunk, routing: routing)
@@ -68,7 +68,7 @@ extension LLM {
         guard context >= 4, context <= contextLength else {
             throw RequestError("chunks of \(context) tokens were asked for; expected 4 to \(contextLength)")
         }
-        try check(routing)
+        let routing = try check(routing)
         let tokenizer = try tokenizer
         let tokens = tokenizer.encode(text, addSpecial: true, parseSpecial: false)
         let stride = max(1, stride ?? context)
@@ -113,7 +113,7 @@ extension LLM {
         _ count: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> BenchmarkResult {
         try Benchmark.check(count: count, batch: 1, repetitions: repetitions)
-        try check(RoutingChoice(routing))
+        let routing = try check(policy: routing)
         let settings = settings
         return try await engine.exclusively {
             try Benchmark($0, settings: settings).prompt(count, repetitions: repetitions, routing: routing, named: name)
@@ -125,7 +125,7 @@ extension LLM {
         _ count: Int, batch: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> BenchmarkResult {
         try Benchmark.check(count: count, batch: batch, repetitions: repetitions)
-        try check(RoutingChoice(routing))
+        let routing = try check(policy: routing)
         let settings = settings
         return try await engine.exclusively {
             try Benchmark($0, settings: settings).generation(

@@ -39,10 +39,14 @@ public final class LLM: Sendable {
     let settings: Settings
     /// The content hash that routing profiles are bound to.
     let identity: ModelIdentity
-    let layerCount: Int
+    let gate: GateSizes
+    /// What the file carries, and where.
+    let loadedProfile: Result<RoutingProfile?, ModelFileError>
+    let profilePlace: String
+    var layerCount: Int { gate.layerCount }
     /// k and E; 0 for a dense model.
-    let expertsPerToken: Int
-    let expertCount: Int
+    var expertsPerToken: Int { gate.expertsPerToken }
+    var expertCount: Int { gate.expertCount }
     /// Worker threads, the caller's among them.
     let threads: Int
 
@@ -90,9 +94,9 @@ public final class LLM: Sendable {
         threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
         identity = ModelIdentity(file.store)
-        layerCount = configuration.layerCount
-        expertsPerToken = configuration.experts?.perToken ?? 0
-        expertCount = configuration.experts?.count ?? 0
+        gate = GateSizes(configuration)
+        loadedProfile = Result { () throws(ModelFileError) in try file.profile() }
+        profilePlace = file.profilePlace
         self.settings = settings
         vocabularySize = configuration.vocabularySize
         contextLength = context
@@ -138,8 +142,9 @@ public final class LLM: Sendable {
         tokens: [Int32], options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
         let (stream, continuation) = AsyncThrowingStream<GenerationEvent, any Error>.makeStream()
+        var options = options
         do {
-            try check(options.routing)
+            options.routing = try check(options.routing)
         } catch {
             continuation.finish(throwing: error)
             return stream
@@ -150,7 +155,8 @@ public final class LLM: Sendable {
             ticket.cancel()
             Task { await engine.collectCancelled() }
         }
-        Task { await engine.submit(tokens, options: options, ticket: ticket, to: continuation) }
+        let resolved = options
+        Task { await engine.submit(tokens, options: resolved, ticket: ticket, to: continuation) }
         return stream
     }
 

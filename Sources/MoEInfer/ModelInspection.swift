@@ -54,6 +54,10 @@ public struct ModelInspection: Sendable, Encodable {
     public let vocabularySize: Int
     public let contextLength: Int
     public let router: Router?
+    /// The routing profile that the file carries; nil when it carries none.
+    public let profile: ProfileSummary?
+    /// Why the profile cannot be used.
+    public let profileProblem: String?
     public let parametersTotal: Int
     /// At the model's own k; the embedding counts once, as one row is read.
     public let parametersActive: Int
@@ -68,7 +72,8 @@ public struct ModelInspection: Sendable, Encodable {
         case hiddenSize = "hidden_size"
         case vocabularySize = "vocabulary_size"
         case contextLength = "context_length"
-        case router
+        case router, profile
+        case profileProblem = "profile_problem"
         case parametersTotal = "parameters_total"
         case parametersActive = "parameters_active"
         case bytesTotal = "bytes_total"
@@ -96,6 +101,12 @@ public struct ModelInspection: Sendable, Encodable {
                 experts: $0.count, expertsPerToken: $0.perToken, intermediateSize: $0.intermediateSize,
                 sharedIntermediateSize: $0.sharedIntermediateSize, score: $0.gating.score.rawValue,
                 renormalizes: $0.gating.renormalizes)
+        }
+        do {
+            profile = try ModelProfile.embedded(in: file)?.summary
+            profileProblem = nil
+        } catch {
+            (profile, profileProblem) = (nil, "\(error)")
         }
         parametersTotal = views.reduce(0) { $0 + $1.elementCount }
         bytesTotal = views.reduce(0) { $0 + $1.bytes.count }

@@ -81,7 +81,7 @@ extension LLM {
     public func route(_ texts: [(domain: String, text: String)], routing: RoutingChoice = RoutingChoice()) async throws
         -> RoutingTrace
     {
-        try check(routing)
+        let routing = try check(routing)
         let tokenizer = try tokenizer
         let (engine, chunk, window) = (engine, settings.chunk, contextLength)
         let statistics = RoutingStatistics()

@@ -43,6 +43,16 @@ package final class MappedFile: @unchecked Sendable {
         if isMapping { _ = madvise(UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count, MADV_WILLNEED) }
     }
 
+    /// Gives the memory of a range back to the system: it is read anew when it is looked at again. For a pass over a file that
+    /// is larger than memory.
+    func release(_ range: Range<Int>) {
+        guard isMapping else { return }
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let (start, end) = (range.lowerBound / page * page, range.upperBound / page * page)
+        guard start < end else { return }
+        _ = madvise(UnsafeMutableRawPointer(mutating: bytes.baseAddress! + start), end - start, MADV_DONTNEED)
+    }
+
     /// All bytes of a regular file, copied; empty files are allowed.
     /// - Parameter limit: the most bytes that are read; a larger file is an error.
     package static func contents(path: String, limit: Int) throws(ModelFileError) -> [UInt8] {
@@ -75,6 +85,20 @@ package final class MappedFile: @unchecked Sendable {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
         return Kind(mode: status.st_mode)
+    }
+
+    /// Whether there is nothing of this name, not even a link that leads nowhere.
+    package static func isAbsent(_ path: String) -> Bool {
+        guard !path.utf8.contains(0) else { return false }
+        var status = stat()
+        return lstat(path, &status) != 0 && errno == ENOENT
+    }
+
+    /// Whether two paths lead to one file, by whatever names.
+    package static func isSame(_ first: String, _ second: String) -> Bool {
+        var (one, other) = (stat(), stat())
+        guard stat(first, &one) == 0, stat(second, &other) == 0 else { return false }
+        return one.st_dev == other.st_dev && one.st_ino == other.st_ino
     }
 
     package enum Kind: String, Sendable {
@@ -128,4 +152,4 @@ private struct FileDescriptor {
 }
 
 /// What the last failed system call says, for a message: "No such file or directory".
-private func lastSystemError() -> String { String(cString: strerror(errno)) }
+func lastSystemError() -> String { String(cString: strerror(errno)) }

@@ -67,6 +67,12 @@ struct InspectCommand: AsyncParsableCommand {
                 ], at: 3)
             rows.insert(["router", "\(router.score), \(router.renormalizes ? "renormalised" : "not renormalised")"], at: 4)
         }
+        if let profile = report.profile {
+            let points = profile.points.map { "\($0.name) \(Figures.number($0.meanExperts, 2))" }.joined(separator: ", ")
+            rows.append(["routing profile", "experts per token by point: \(points); default \(profile.defaultPoint)"])
+        } else if let problem = report.profileProblem {
+            rows.append(["routing profile", "cannot be used: \(problem)"])
+        }
         return rows
     }
 }

@@ -25,8 +25,8 @@ struct MoEInferCommand: AsyncParsableCommand {
         version: LLM.engineVersion,
         subcommands: [
             GenerateCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
-            RouteCommand.self, CalibrateCommand.self, CompareCommand.self,
-            InspectCommand.self, DoctorCommand.self,
+            RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, CompareCommand.self,
+            CertifyCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
         ])
 
     /// Errors that are the user's to mend leave one line and exit 1; usage errors are the parser's (64).

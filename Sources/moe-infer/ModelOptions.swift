@@ -52,7 +52,7 @@ struct ModelOptions: ParsableArguments {
 struct RoutingOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Experts per token: native, static[:k=N[,N…]], top-p:p=0.7[,min=1,max=8,temperature=1], ratio:t=0.3[,min=2], profile:FILE[@POINT].",
+            "Experts per token: native, static[:k=N[,N…]], top-p:p=0.7[,min=1,max=8,temperature=1], ratio:t=0.3[,min=2], profile:FILE[@POINT], profile[@POINT] (the model's own profile). Default: native.",
             valueName: "spec"))
     var routing: String?
 

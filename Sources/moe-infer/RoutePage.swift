@@ -64,7 +64,8 @@ struct RoutePage {
             var counts = [Int](repeating: 0, count: trace.maximumExperts + 1)
             for token in all { counts[token.experts[layer]] += 1 }
             let mean = counts.enumerated().reduce(0.0) { $0 + Double($1.offset * $1.element) } / Double(max(1, all.count))
-            return "<tr><th>layer \(layer)</th><td class=\"bar\">\(Page.bar(histogram: counts, maximum: trace.maximumExperts))</td>"
+            return
+                "<tr><th>layer \(layer)</th><td class=\"bar\">\(Page.bar(histogram: counts, maximum: trace.maximumExperts))</td>"
                 + "<td>\(Figures.number(mean, 2))</td></tr>"
         }
         return "<table><tr><th></th><th>k</th><th>mean</th></tr>\(rows.joined())</table>"

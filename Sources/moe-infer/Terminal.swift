@@ -69,6 +69,8 @@ enum Interrupts {
 
     static func install() {
         signal(SIGPIPE, SIG_IGN)
+        // A file that grows past the user's limit is an error of the write, said in a line.
+        signal(SIGXFSZ, SIG_IGN)
     }
 
     /// Removes this file when the process is ended before ``keepFiles()``.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoETensors
+import MoETestSupport
 import Testing
 
 /// Files that lie. Each must give one line that says what is wrong, and no crash, and no large allocation.

@@ -2,6 +2,7 @@
 
 import Foundation
 import MoETensors
+import MoETestSupport
 import Testing
 
 @Suite struct GGUFSplitTests {

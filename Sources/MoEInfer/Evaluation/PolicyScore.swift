@@ -5,33 +5,41 @@ import MoECompute
 import MoEModel
 
 /// A policy on held-out text, against the model's own static routing on the same text.
-struct PolicyScore: Sendable {
+package struct PolicyScore: Sendable {
     /// One window of text. Sums, so that windows add up to domains and to the whole, and mix by weight (``blended(with:share:)``).
-    struct Window: Sendable {
-        var rows = 0.0
+    package struct Window: Sendable {
+        package var rows = 0.0
         /// Σ of the negative log-likelihood of the next token; Σ KL(static ‖ policy); rows whose likeliest token is the same.
-        var loss = 0.0
-        var kl = 0.0
-        var agreements = 0.0
+        package var loss = 0.0
+        package var kl = 0.0
+        package var agreements = 0.0
         /// Experts computed, and (token, layer) pairs.
-        var evaluations = 0.0
-        var tokenLayers = 0.0
+        package var evaluations = 0.0
+        package var tokenLayers = 0.0
         /// KL of each row, in order.
-        var tokenKL: [Float] = []
+        package var tokenKL: [Float] = []
+
+        package init(
+            rows: Double = 0, loss: Double = 0, kl: Double = 0, agreements: Double = 0, evaluations: Double = 0,
+            tokenLayers: Double = 0
+        ) {
+            (self.rows, self.loss, self.kl, self.agreements) = (rows, loss, kl, agreements)
+            (self.evaluations, self.tokenLayers) = (evaluations, tokenLayers)
+        }
     }
 
-    var windows: [Window] = []
+    package var windows: [Window] = []
     /// By MoE layer, over all windows.
     var layers: [LayerRouting] = []
 
-    init(windows: [Window] = []) { self.windows = windows }
+    package init(windows: [Window] = []) { self.windows = windows }
 
     private func sum(_ value: (Window) -> Double) -> Double { windows.reduce(0) { $0 + value($1) } }
     private var rows: Double { max(1, sum(\.rows)) }
-    var perplexity: Double { exp(sum(\.loss) / rows) }
-    var kl: Double { sum(\.kl) / rows }
+    package var perplexity: Double { exp(sum(\.loss) / rows) }
+    package var kl: Double { sum(\.kl) / rows }
     var topOne: Double { sum(\.agreements) / rows }
-    var meanExperts: Double { sum(\.evaluations) / max(1, sum(\.tokenLayers)) }
+    package var meanExperts: Double { sum(\.evaluations) / max(1, sum(\.tokenLayers)) }
     /// Loss less another's, in nats per token, on the same windows; the relative change of perplexity is `expm1` of it.
     func lossDifference(to other: PolicyScore) -> Double { (sum(\.loss) - other.sum(\.loss)) / rows }
 
@@ -45,7 +53,7 @@ struct PolicyScore: Sendable {
     func only(_ indices: [Int]) -> PolicyScore { PolicyScore(windows: indices.map { windows[$0] }) }
 
     /// What is to be expected when `share` of the windows run under `other`: the straight line between two points of a curve.
-    func blended(with other: PolicyScore, share: Double) -> PolicyScore {
+    package func blended(with other: PolicyScore, share: Double) -> PolicyScore {
         PolicyScore(
             windows: zip(windows, other.windows).map { a, b in
                 func mix(_ value: KeyPath<Window, Double>) -> Double {
@@ -123,7 +131,7 @@ struct PolicyEvaluator: Sendable {
         var scores = [PolicyScore](repeating: PolicyScore(), count: policies.count + 1)
         let statistics = (0...policies.count).map { _ in RoutingStatistics() }
         let chunk = llm.settings.chunk
-        let all: [any RoutingPolicy] = [StaticRouting()] + policies
+        let all: [any RoutingPolicy] = try [StaticRouting()] + policies.map { try llm.check(policy: $0) }
         for (done, window) in windows.enumerated() {
             try Task.checkCancellation()
             let results = try await llm.engine.exclusively { runner -> [PolicyScore.Window] in
@@ -163,7 +171,7 @@ struct PolicyEvaluator: Sendable {
     func run(
         _ policy: any RoutingPolicy, observer: any RoutingObserver, progress: @Sendable (Int) -> Void = { _ in }
     ) async throws {
-        let chunk = llm.settings.chunk
+        let (policy, chunk) = (try llm.check(policy: policy), llm.settings.chunk)
         for (done, window) in windows.enumerated() {
             try Task.checkCancellation()
             try await llm.engine.exclusively { runner in

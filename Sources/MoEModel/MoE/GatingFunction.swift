@@ -3,19 +3,21 @@
 import Glibc
 import MoECompute
 
+/// How a router's logit becomes a score. Logits `[1, 0, -1]` as example:
+public enum RouterScore: String, Sendable, CaseIterable {
+    /// e^z over their sum: `[0.665, 0.245, 0.090]`. Mixtral, Qwen, OLMoE, LongCat.
+    case softmax
+    /// 1 / (1 + e^-z), each by itself: `[0.731, 0.5, 0.269]`. DeepSeek-V3, GLM-4.
+    case sigmoid
+    /// √ln(1 + e^z): `[1.146, 0.833, 0.560]`.
+    case sqrtSoftplus
+    /// The logit itself.
+    case none
+}
+
 /// How router logits become scores, and scores combine weights: a fact of the model, never of the deployment.
 package struct GatingFunction: Sendable, Equatable {
-    /// How a logit becomes a score. Logits `[1, 0, -1]` as example:
-    package enum Score: String, Sendable, CaseIterable {
-        /// e^z over their sum: `[0.665, 0.245, 0.090]`. Mixtral, Qwen, OLMoE, LongCat.
-        case softmax
-        /// 1 / (1 + e^-z), each by itself: `[0.731, 0.5, 0.269]`. DeepSeek-V3, GLM-4.
-        case sigmoid
-        /// √ln(1 + e^z): `[1.146, 0.833, 0.560]`.
-        case sqrtSoftplus
-        /// The logit itself.
-        case none
-    }
+    package typealias Score = RouterScore
 
     package var score: Score
     /// What the weights of the kept slots are divided by. A wrong choice is silent: golden tests pin each architecture's.

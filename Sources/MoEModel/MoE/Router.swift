@@ -59,20 +59,39 @@ struct Router {
         let rankedSlots = step.scratch.integers(count * length)
         rank(scores, rows: count, length: length, into: ranked, slots: rankedSlots, step: step)
 
+        let counts = step.scratch.integers(count)
+        self.count(
+            slice, limit: limit, logits: logits, scores: scores, x: x, ranked: ranked, rankedStride: length, into: counts,
+            step: step)
         for row in 0..<count {
-            let token = slice.start + row
-            let context = RoutingContext(
-                layer: layer, layerCount: layerCount, position: slice.firstPosition + row, phase: slice.phase,
-                expertCount: slotCount, modelExpertsPerToken: expertsPerToken,
-                hiddenNorm: slice.routing.usesHiddenNorm ? Self.norm(x + token * gate.weights.k, count: gate.weights.k) : 0)
-            let asked = slice.routing.expertCount(
-                for: context, logits: Span(_unsafeStart: logits + token * slotCount, count: slotCount),
-                ranked: Span(_unsafeStart: ranked + row * length, count: limit))
-            let kept = min(max(asked, spec.kMin), limit)
+            let kept = min(max(Int(counts[row]), spec.kMin), limit)
             let (weights, slots) = (ranked + row * length, rankedSlots + row * length)
             spec.weigh(UnsafeMutableBufferPointer(start: weights, count: length), slots: slots, kept: kept)
-            assignment.add(token: token, slots: slots, weights: weights, count: kept, spec: spec)
+            assignment.add(token: slice.start + row, slots: slots, weights: weights, count: kept, spec: spec)
         }
+    }
+
+    /// How many of its ranking the policy gives to each token of the slice: `counts` `[T]`, as asked for.
+    private func count(
+        _ slice: ForwardBatch.Slice, limit: Int, logits: UnsafePointer<Float>, scores: UnsafePointer<Float>,
+        x: UnsafePointer<Float>, ranked: UnsafePointer<Float>, rankedStride: Int,
+        into counts: UnsafeMutablePointer<Int32>, step: ForwardStep
+    ) {
+        var norms: UnsafeMutablePointer<Float>?
+        if slice.routing.usesHiddenNorm {
+            let (values, width) = (step.scratch.floats(slice.count), gate.weights.k)
+            for row in 0..<slice.count { values[row] = Self.norm(x + (slice.start + row) * width, count: width) }
+            norms = values
+        }
+        let batch = RoutingBatch(
+            layer: layer, layerCount: layerCount, tokenCount: slice.count, firstPosition: slice.firstPosition,
+            phase: slice.phase, expertCount: slotCount, modelExpertsPerToken: expertsPerToken, score: gating.score,
+            rankedCount: limit, logits: logits + slice.start * slotCount, scores: scores, ranked: ranked,
+            rankedStride: rankedStride, hiddenNorms: norms, pool: step.context.pool)
+        // A policy that leaves some out asks for none there, not for what the memory held.
+        counts.update(repeating: 0, count: slice.count)
+        var span = MutableSpan(_unsafeStart: counts, count: slice.count)
+        slice.routing.expertCounts(for: batch, into: &span)
     }
 
     private var gating: GatingFunction { spec.gating }

@@ -12,12 +12,14 @@ public struct RoutingContext: Sendable {
     public let expertCount: Int
     /// k: how many the model was trained with (`num_experts_per_tok`).
     public let modelExpertsPerToken: Int
+    /// How the model makes scores of logits: what the ranking holds.
+    public let score: RouterScore
     /// Euclidean norm of the router's input; 0 unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
     public let hiddenNorm: Float
 
     public init(
         layer: Int, layerCount: Int, position: Int, phase: ForwardPhase, expertCount: Int, modelExpertsPerToken: Int,
-        hiddenNorm: Float = 0
+        score: RouterScore = .softmax, hiddenNorm: Float = 0
     ) {
         self.layer = layer
         self.layerCount = layerCount
@@ -25,6 +27,7 @@ public struct RoutingContext: Sendable {
         self.phase = phase
         self.expertCount = expertCount
         self.modelExpertsPerToken = modelExpertsPerToken
+        self.score = score
         self.hiddenNorm = hiddenNorm
     }
 }
@@ -54,6 +57,10 @@ public protocol RoutingPolicy: Sendable {
     /// Whether ``RoutingContext/hiddenNorm`` is wanted. Default: false.
     var usesHiddenNorm: Bool { get }
 
+    /// This policy for one model: what stands for the model's own routing replaced by it. A policy around another one passes
+    /// this on; for all others the default, the policy itself, is right. Called before a request runs.
+    func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy
+
     /// How many of the best experts to run for this token.
     ///
     /// - Parameters:
@@ -62,9 +69,25 @@ public protocol RoutingPolicy: Sendable {
     ///     ``maximumExperts(modelExpertsPerToken:expertCount:)`` of them.
     /// - Returns: a count, clamped by the caller to `0...ranked.count`. 0 skips all routed experts of the layer.
     func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int
+
+    /// The same for all tokens of a sequence slice at once: what the router calls, once per slice and MoE layer. Default: asks
+    /// for one token after the other. A policy that computes much per token does it here, many rows at a time; a token's count
+    /// must not depend on the others of the batch, so that it is the same however its prompt is cut.
+    /// - Parameter counts: `[T]`, to be written; clamped by the caller to `0...ranked.count`.
+    func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>)
 }
 
 extension RoutingPolicy {
     public var usesHiddenNorm: Bool { false }
     public func problem(layerCount: Int, expertCount: Int) -> String? { nil }
+
+    public func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>) {
+        for token in 0..<batch.tokenCount {
+            counts[token] = batch.withToken(token) { context, logits, ranked in
+                Int32(clamping: expertCount(for: context, logits: logits, ranked: ranked))
+            }
+        }
+    }
+
+    public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy { self }
 }

@@ -56,6 +56,12 @@ extension RoutingProfile {
         if let name = Dictionary(grouping: points, by: \.name).first(where: { $0.value.count > 1 })?.key {
             throw reader.error("point '\(name)' stands twice")
         }
+        defaultPoint = try json.string("default_point")
+        if let defaultPoint, !points.contains(where: { $0.name == defaultPoint }) {
+            throw reader.error(
+                "'default_point' is no point", expected: points.map(\.name).joined(separator: ", "),
+                found: "'\(defaultPoint)'")
+        }
         curve = json.value("curve") == nil ? [] : try reader.points(json, "curve", maximum: maximum)
 
         var allocations: [Allocation] = []
@@ -208,7 +214,7 @@ extension RoutingProfile {
               "k_max": \(maximum),
               "expert_count": \(expertCount),
               "layer_count": \(self.layers.count),
-              "points": [
+            \(defaultPoint.map { "  \"default_point\": \(Self.quoted($0)),\n" } ?? "")  "points": [
             \(points.joined(separator: ",\n"))
               ],
             \(optional)  "layers": [
@@ -220,7 +226,7 @@ extension RoutingProfile {
     }
 
     private static func text(_ point: Point, name: String?) -> String {
-        let name = name.map { "\"name\": \"\($0)\", " } ?? ""
+        let name = name.map { "\"name\": \(quoted($0)), " } ?? ""
         let topOne = point.topOne.map { ", \"top_1\": \($0)" } ?? ""
         return "    {\(name)\"mu\": \(point.mu), \"mean_k\": \(point.meanExperts), \"perplexity\": \(point.perplexity), "
             + "\"kl\": \(point.kl)\(topOne)}"
@@ -228,6 +234,17 @@ extension RoutingProfile {
 
     private static func field(_ name: String, _ values: [Float]) -> String {
         values.isEmpty ? "" : ",\n      \"\(name)\": [\(list(values))]"
+    }
+
+    private static func quoted(_ text: String) -> String {
+        let escaped = text.unicodeScalars.map { scalar -> String in
+            switch scalar {
+            case "\"", "\\": "\\\(scalar)"
+            case "\u{0}"..."\u{1f}": "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
+            default: String(scalar)
+            }
+        }
+        return "\"" + escaped.joined() + "\""
     }
 
     private static func list(_ values: [Float]) -> String {

@@ -41,7 +41,7 @@ public struct RoutingProfile: Sendable, Equatable {
 
     public static let schema = "moe-infer.routing-profile"
     public static let version = 1
-    static let sizeLimit = 64 << 20
+    package static let sizeLimit = 64 << 20
 
     /// Content hash of the model, `sha256:…`.
     public let model: String
@@ -60,6 +60,8 @@ public struct RoutingProfile: Sendable, Equatable {
     /// For comparisons: per-layer static routing, and top-p's temperatures by layer of the model. Optional.
     public let allocations: [Allocation]
     public let topPTemperatures: [Float]?
+    /// The point that is meant where none is named; nil: `parity`. A model that carries this profile is routed by it.
+    public var defaultPoint: String?
 
     public init(
         model: String, minimum: Int, maximum: Int, expertCount: Int, layers: [LearnedRouting.Layer?], points: [Point],
@@ -81,6 +83,12 @@ public struct RoutingProfile: Sendable, Equatable {
         LearnedRouting(
             model: model, minimum: minimum, maximum: maximum, expertCount: expertCount, layers: layers, mu: mu)
     }
+
+    /// ``defaultPoint``, else `parity`; there may be no point of this name.
+    public var defaultPointName: String { defaultPoint ?? "parity" }
+
+    /// What may be asked for, for messages.
+    package var pointList: String { (points.map(\.name) + ["mu=NUMBER"]).joined(separator: ", ") }
 
     /// The policy at a named point; nil when there is none of this name.
     public func routing(point: String) -> LearnedRouting? {

@@ -2,7 +2,10 @@
 
 /// A policy as text, as `--routing` takes it:
 /// `native` | `static` | `static:k=4` | `static:k=4,4,2,2` | `top-p:p=0.7,min=1,max=8,temperature=1.2` | `ratio:min=2,t=0.3`
-/// | `profile:P.json` | `profile:P.json@parity` | `profile:P.json@mu=0.01`.
+/// | `profile:P.json` | `profile:P.json@parity` | `profile:P.json@mu=0.01` | `profile` | `profile@fast` | `profile@mu=0.01`.
+///
+/// `native` is the model's own routing: by the profile that it carries, else static. `profile` without a file is a point of the
+/// profile that the model carries, and needs one. Both are ``NativeRouting``, which a request resolves.
 ///
 /// Values that may differ per layer are lists; layers past the end take the last value.
 public enum RoutingSpecification {
@@ -11,13 +14,15 @@ public enum RoutingSpecification {
     public static func parse(_ text: String) throws -> any RoutingPolicy {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         let name = parts[0].trimmingSpaces
-        if name == "profile" {
-            return try profile(parts.count > 1 ? parts[1].trimmingSpaces : "", of: text)
+        if name == "profile", parts.count > 1 { return try profile(parts[1].trimmingSpaces, of: text) }
+        if name == "profile" { return NativeRouting(.standard) }
+        if text.trimmingSpaces.hasPrefix("profile@") {
+            return NativeRouting(try point(String(text.trimmingSpaces.dropFirst("profile@".count)), of: text))
         }
         var fields = try Fields(parts.count > 1 ? parts[1] : nil, of: text)
         let policy: any RoutingPolicy
         switch name {
-        case "native": policy = StaticRouting()
+        case "native": policy = NativeRouting()
         case "static": policy = StaticRouting(expertsPerToken: try fields.integers("k", 0...1024).map(PerLayer.init))
         case "top-p":
             let minimum = try fields.integer("min", 0...1024) ?? 1
@@ -40,24 +45,31 @@ public enum RoutingSpecification {
         return policy
     }
 
-    /// `P.json`, `P.json@point` or `P.json@mu=number`; the point is `parity` unless named.
+    /// `P.json`, `P.json@point` or `P.json@mu=number`; the point is the profile's default unless named.
     private static func profile(_ argument: String, of text: String) throws -> LearnedRouting {
         let at = argument.lastIndex(of: "@")
         let path = String(argument[..<(at ?? argument.endIndex)])
-        let point = at.map { String(argument[argument.index(after: $0)...]) } ?? "parity"
-        guard !path.isEmpty else { throw RoutingSpecificationError(text, "expected profile:FILE or profile:FILE@POINT") }
-        if point.hasPrefix("mu=") {
-            guard let mu = Float(point.dropFirst(3)), mu.isFinite, mu >= 0 else {
-                throw RoutingSpecificationError(text, "'mu' expects a number from 0 on, found '\(point.dropFirst(3))'")
-            }
-            return try RoutingProfile(path: path).routing(mu: mu)
+        guard !path.isEmpty else {
+            throw RoutingSpecificationError(
+                text, "expected profile:FILE or profile:FILE@POINT (profile@POINT for the profile in the model)")
         }
+        let chosen = try at.map { try point(String(argument[argument.index(after: $0)...]), of: text) }
         let profile = try RoutingProfile(path: path)
-        guard let routing = profile.routing(point: point) else {
-            let names = profile.points.map(\.name).joined(separator: ", ")
-            throw RoutingSpecificationError(text, "the profile has no point '\(point)'; it has: \(names), or mu=NUMBER")
+        guard let routing = profile.routing(chosen ?? .standard) else {
+            throw RoutingSpecificationError(
+                text, "the profile has no point '\(profile.name(of: chosen ?? .standard))'; it has: \(profile.pointList)")
         }
         return routing
+    }
+
+    /// `fast` or `mu=0.01`
+    private static func point(_ name: String, of text: String) throws -> NativeRouting.Point {
+        guard !name.isEmpty else { throw RoutingSpecificationError(text, "expected a point's name or mu=NUMBER after '@'") }
+        guard name.hasPrefix("mu=") else { return .named(name) }
+        guard let mu = Float(name.dropFirst(3)), mu.isFinite, mu >= 0 else {
+            throw RoutingSpecificationError(text, "'mu' expects a number from 0 on, found '\(name.dropFirst(3))'")
+        }
+        return .price(mu)
     }
 }
 

@@ -24,6 +24,10 @@ struct GGUFContent: Sendable {
     /// In file order.
     let tensors: [Tensor]
     let index: [String: Int]
+    /// Where the tensors' table lies in the file.
+    let tensorTable: Range<Int>
+    /// Bytes; where in the file the data begins is the next multiple after the table.
+    let alignment: Int
 
     /// ggml's limit.
     private static let rankLimit = 4
@@ -39,6 +43,7 @@ struct GGUFContent: Sendable {
         let entryCount = try reader.count(bytesEach: 13, "the number of metadata entries")
         metadata = try GGUFMetadata(count: entryCount, reader: &reader, storage: file)
         let alignment = try GGUFContent.alignment(metadata, file: file.name)
+        let tableStart = reader.position
 
         var headers: [TensorHeader] = []
         var index: [String: Int] = [:]
@@ -49,7 +54,9 @@ struct GGUFContent: Sendable {
             }
             headers.append(header)
         }
-        let dataStart = (reader.position + alignment - 1) / alignment * alignment
+        tensorTable = tableStart..<reader.position
+        self.alignment = alignment
+        let dataStart = GGUFContent.aligned(reader.position, to: alignment)
         tensors = try headers.map { header throws(ModelFileError) in
             try header.place(dataStart: dataStart, fileSize: file.bytes.count, file: file.name)
         }
@@ -60,6 +67,8 @@ struct GGUFContent: Sendable {
                 file: file.name, problem: "the memory is not aligned", expected: "\(min(alignment, 16)) bytes")
         }
     }
+
+    static func aligned(_ position: Int, to alignment: Int) -> Int { (position + alignment - 1) / alignment * alignment }
 
     private static func version(_ reader: inout ByteReader) throws(ModelFileError) -> UInt32 {
         let magic = reader.bytes.prefix(4)

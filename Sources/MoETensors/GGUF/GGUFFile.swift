@@ -71,6 +71,21 @@ package final class GGUFFile: WeightStore, Sendable {
             bytes: UnsafeRawBufferPointer(rebasing: shard.file.bytes[tensor.range]), storage: shard.file)
     }
 
+    /// The first shard's content, where the metadata of a model stands.
+    var first: GGUFContent { shards[0] }
+    /// 1 for a file that is a whole model.
+    package var shardCount: Int { shards.count }
+    /// The path of every file of the model.
+    package var paths: [String] { shards.map(\.file.name) }
+
+    /// Whether a copy of the first shard may have this name: that of a split model must say so.
+    package func fitsFirstShard(_ path: String) -> Bool {
+        shards.count == 1 || ShardName(path: path).map { $0.number == 1 && $0.count == shards.count } ?? false
+    }
+
+    /// As in a shard's name: `00003`.
+    package static func shardNumber(_ number: Int) -> String { ShardName.pad(number) }
+
     /// Asks the system to read all files ahead, in the background.
     package func prefetch() {
         for shard in shards { shard.file.prefetch() }

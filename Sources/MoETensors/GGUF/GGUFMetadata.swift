@@ -11,6 +11,8 @@ package struct GGUFMetadata: Sendable {
     private let index: [String: Int]
     /// In file order.
     package let keys: [String]
+    /// Where each entry lies in the file, key included; in file order, without gaps.
+    let entries: [Range<Int>]
 
     /// The most elements that an accessor decodes; the largest vocabularies have some hundred thousand.
     static let elementLimit = 1 << 24
@@ -23,7 +25,9 @@ package struct GGUFMetadata: Sendable {
         var keys: [String] = []
         var values: [GGUFValue] = []
         var index: [String: Int] = [:]
+        var entries: [Range<Int>] = []
         for number in 0..<count {
+            let start = reader.position
             let key = try reader.name("the key of metadata entry \(number)")
             let type = try GGUFValue.readType(&reader, key: key)
             guard index.updateValue(number, forKey: key) == nil else {
@@ -31,8 +35,9 @@ package struct GGUFMetadata: Sendable {
             }
             keys.append(key)
             values.append(try GGUFValue(type: type, reader: &reader, key: key))
+            entries.append(start..<reader.position)
         }
-        (self.keys, self.values, self.index) = (keys, values, index)
+        (self.keys, self.values, self.index, self.entries) = (keys, values, index, entries)
     }
 
     func value(_ key: String) -> GGUFValue? { index[key].map { values[$0] } }
@@ -43,6 +48,20 @@ package struct GGUFMetadata: Sendable {
         guard let value = value(key) else { return nil }
         guard value.type == .string else { throw wrongType(key, value, expected: "a string") }
         return try utf8(stringBytes(at: value.range.lowerBound), key)
+    }
+
+    /// The bytes of a string, whatever they are.
+    /// - Parameter limit: the most bytes that are copied; a longer string is an error.
+    package func stringBytes(_ key: String, limit: Int) throws(ModelFileError) -> [UInt8]? {
+        guard let value = value(key) else { return nil }
+        guard value.type == .string else { throw wrongType(key, value, expected: "a string") }
+        let bytes = stringBytes(at: value.range.lowerBound)
+        guard bytes.count <= limit else {
+            throw ModelFileError(
+                file: storage.name, problem: "metadata '\(key)' is too long", expected: "at most \(limit) bytes",
+                found: "\(bytes.count)")
+        }
+        return [UInt8](bytes)
     }
 
     /// Any integer type. An array of equal integers counts as that integer: some files give one value per layer.

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import MoECompute
+
+/// The tokens of one sequence slice in one MoE layer, whose experts are to be counted. Valid only during the call.
+///
+/// Legend: T tokens at neighbouring positions of one sequence, E logits per token (experts, and pseudo-experts where a model has
+/// them), L scores per token's ranking.
+public struct RoutingBatch: ~Copyable {
+    /// The layer, from 0, and how many layers the model has.
+    public let layer: Int
+    public let layerCount: Int
+    /// T
+    public let tokenCount: Int
+    /// Of token 0 in its sequence; token i has position `firstPosition + i`.
+    public let firstPosition: Int
+    public let phase: ForwardPhase
+    /// E
+    public let expertCount: Int
+    /// k: how many the model was trained with.
+    public let modelExpertsPerToken: Int
+    /// How the model makes scores of logits.
+    public let score: RouterScore
+    /// L: as many as the policy's ``RoutingPolicy/maximumExperts(modelExpertsPerToken:expertCount:)``, at most E.
+    public let rankedCount: Int
+
+    /// `[T, E]`
+    let logits: UnsafePointer<Float>
+    /// `[T, E]`: of all, without selection bias or groups.
+    let scores: UnsafePointer<Float>
+    /// `[T, L]`, rows ``rankedStride`` apart.
+    let ranked: UnsafePointer<Float>
+    let rankedStride: Int
+    /// `[T]`; nil unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
+    let hiddenNorms: UnsafePointer<Float>?
+    /// nil: compute on the calling thread.
+    let pool: ThreadPool?
+
+    /// Calls `body` with what ``RoutingPolicy/expertCount(for:logits:ranked:)`` is asked with for token `index`: its place, its
+    /// logits `[E]` and its ranking `[L]`.
+    public func withToken<Result>(
+        _ index: Int, _ body: (_ token: RoutingContext, _ logits: Span<Float>, _ ranked: Span<Float>) -> Result
+    ) -> Result {
+        precondition(index >= 0 && index < tokenCount, "token \(index) of \(tokenCount)")
+        let context = RoutingContext(
+            layer: layer, layerCount: layerCount, position: firstPosition + index, phase: phase, expertCount: expertCount,
+            modelExpertsPerToken: modelExpertsPerToken, score: score, hiddenNorm: hiddenNorms?[index] ?? 0)
+        return body(
+            context, Span(_unsafeStart: logits + index * expertCount, count: expertCount),
+            Span(_unsafeStart: ranked + index * rankedStride, count: rankedCount))
+    }
+}

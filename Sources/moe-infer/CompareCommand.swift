@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ArgumentParser
+import Foundation
+import MoEInfer
+
+struct CompareCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "compare",
+        abstract: "Compare routing policies at equal experts and at equal measured time.",
+        discussion: """
+            Runs the learned gate, top-p, ratio, per-layer static and static routing on held-out text, each at several mean numbers
+            of experts. Quality is against the model's own static routing: perplexity, KL, the same likeliest token. Speed is
+            measured in turns on the same text, prompt and decoding apart. The first line says whether the learned gate wins.
+            --text may be given several times, as FILE or NAME=FILE: every file is a domain, and one more mixes them.
+            None of the text may have been calibrated on.
+
+            EXAMPLES
+              moe-infer compare --profile P.json --text prose=a.txt --text code=b.py --html compare.html
+              moe-infer compare --model olmoe.gguf --text a.txt --tokens 2048 --rounds 5 --json > compare.json
+            """)
+
+    @Option(help: ArgumentHelp("A text file, or NAME=FILE. May be given several times.", valueName: "file"))
+    var text: [String]
+
+    @Option(help: "The learned gate: a routing profile. Default: the one in the model.")
+    var profile: String?
+
+    @Option(help: "Tokens of each text to use, spread over it.")
+    var tokens = 8192
+
+    @Option(help: "Tokens of a window.")
+    var window = 512
+
+    @Option(help: "A mean number of experts to compare at. May be given several times.")
+    var mean: [Double] = []
+
+    @Flag(help: "Do not add a domain that mixes the others.")
+    var noMixed = false
+
+    @Option(help: "Tokens of the prompt that speed is measured on.")
+    var prompt = 256
+
+    @Option(help: "Tokens decoded after it.")
+    var decode = 64
+
+    @Option(help: "Rounds of the speed measurement. Default: as many as fit 90 seconds, 5 to 31.")
+    var rounds: Int?
+
+    @Option(help: "Of the resampling that gives intervals.")
+    var seed: UInt64 = 0
+
+    @Option(help: "Write a page with curves.")
+    var html: String?
+
+    @Option(help: "Write the report as JSON to this file.")
+    var out: String?
+
+    @OptionGroup var model: ModelOptions
+
+    @Flag(help: "Write the report as one JSON document to standard output.")
+    var json = false
+
+    func validate() throws {
+        for (name, value) in [
+            ("tokens", tokens), ("window", window), ("prompt", prompt), ("decode", decode), ("rounds", rounds ?? 1),
+        ] where value < 1 { throw ValidationError("--\(name) must be at least 1") }
+    }
+
+    func run() async throws {
+        let texts = try text.map { try TextDomain.read($0) }
+        var options = ComparisonOptions()
+        (options.tokens, options.window, options.meanExperts, options.mixes) = (tokens, window, mean, !noMixed)
+        (options.promptTokens, options.decodeTokens, options.rounds, options.seed) = (prompt, decode, rounds, seed)
+        if let profile {
+            options.profile = try RoutingProfile(path: profile)
+            options.profileName = "profile:\(profile)"
+        }
+        let llm = try await model.load(context: max(window, model.context ?? 0))
+        let chosen = options
+        let report = try await Interrupts.cancelling {
+            let bar = ProgressBar("compare")
+            let report = try await llm.compare(texts, options: chosen) {
+                bar.show($0.done, of: $0.total, detail: $0.phase)
+            }
+            bar.finish()
+            return report
+        }
+        for warning in report.warnings { Terminal.error("warning: \(warning)") }
+        if let html {
+            try OutputFile.write(ComparePage(report: report, model: model.model ?? "embedded model").html, to: html)
+            Terminal.error("[\(html)]")
+        }
+        if let out {
+            try OutputFile.write(try Terminal.text(json: report), to: out)
+            Terminal.error("[\(out)]")
+        }
+        if json {
+            try Terminal.write(json: report)
+        } else {
+            Terminal.write(Self.page(report))
+        }
+    }
+
+    // MARK: Text
+
+    private static func page(_ report: ComparisonReport) -> String {
+        var page = report.verdict + "\n\n"
+        let texts = zip(report.domains, report.tokens).map { "\($0) \($1)" }.joined(separator: ", ")
+        page += "tokens scored: \(texts); static routing at k = \(report.expertsPerToken): perplexity "
+        page += "\(Figures.number(report.reference.perplexity, 3)), decode "
+        page += "\(Figures.number(report.reference.decode.tokensPerSecond.median))/s, prompt "
+        page += "\(Figures.number(report.reference.prefill.tokensPerSecond.median))/s\n\n"
+        let head = [
+            "policy", "mean k", "perplexity", "95 %", "KL", "p99 KL", "top-1", "worst domain", "decode time", "/s",
+            "gate", "bytes", "prompt time", "/s",
+        ]
+        let rows = report.policies.flatMap { policy in policy.points.map { row(policy.name, $0) } }
+        page += Figures.table([head] + rows)
+        page += "\nat the same decode time (times static), \(report.candidate) less the other policy:\n"
+        page += differences(report.matchedLatency)
+        page += "\nat the same mean number of experts, \(report.candidate) less the other policy:\n"
+        page += differences(report.matchedExperts)
+        return page
+    }
+
+    private static func row(_ name: String, _ point: ComparisonReport.Point) -> [String] {
+        let worst = point.domains.first { $0.domain == point.worstDomain }
+        return [
+            name, Figures.number(point.meanExperts, 2), Figures.percent(point.perplexityChange),
+            Figures.interval(point.perplexityChange95.map { 100 * $0 }, 2), Figures.number(point.kl, 4),
+            Figures.number(point.kl99, 3), Figures.number(100 * point.topOne, 1) + " %",
+            worst.map { "\($0.domain) \(Figures.percent($0.perplexityChange))" } ?? "",
+            Figures.number(point.decode.timeRatio, 3), Figures.number(point.decode.tokensPerSecond.median),
+            Figures.number(100 * point.decode.gateTimeFraction, 1) + " %",
+            Figures.bytes(Int(point.decode.expertBytesPerToken)), Figures.number(point.prefill.timeRatio, 3),
+            Figures.number(point.prefill.tokensPerSecond.median),
+        ]
+    }
+
+    private static func differences(_ matches: [ComparisonReport.Match]) -> String {
+        Figures.table(
+            [["at", "policy", "KL", "95 %", "perplexity", "95 %"]]
+                + matches.flatMap { match in
+                    match.differences.map {
+                        [
+                            Figures.number(match.at, 3), $0.policy, Figures.number($0.kl, 4),
+                            Figures.interval($0.kl95, 4), Figures.percent($0.perplexity),
+                            Figures.interval($0.perplexity95.map { 100 * $0 }, 2),
+                        ]
+                    }
+                })
+    }
+}
