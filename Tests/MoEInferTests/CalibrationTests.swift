@@ -3,6 +3,7 @@
 import Foundation
 import MoEInfer
 import MoETestSupport
+import Synchronization
 import Testing
 
 /// Calibration of the embedded model, on little text: that it is deterministic and exact where it must be. How good it is stands in
@@ -11,13 +12,21 @@ import Testing
     private static let text = try? String(
         contentsOf: Fixtures.directory.appendingPathComponent("demo/heldout.txt"), encoding: .utf8)
 
-    private func calibrated() async throws -> (llm: LLM, profile: RoutingProfile, report: CalibrationReport) {
+    private static func model() async throws -> LLM {
         var settings = Settings()
         settings.context = 256
-        let llm = try await LLM.load(EngineTests.model, options: EngineOptions(settings: settings))
+        return try await LLM.load(EngineTests.model, options: EngineOptions(settings: settings))
+    }
+
+    private static var options: CalibrationOptions {
         var options = CalibrationOptions()
         (options.tokens, options.window, options.compares) = (4096, 128, false)
-        let (profile, report) = try await llm.calibrate([try #require(Self.text)], options: options)
+        return options
+    }
+
+    private func calibrated() async throws -> (llm: LLM, profile: RoutingProfile, report: CalibrationReport) {
+        let llm = try await Self.model()
+        let (profile, report) = try await llm.calibrate([try #require(Self.text)], options: Self.options)
         return (llm, profile, report)
     }
 
@@ -39,8 +48,13 @@ import Testing
         let curve = report.curve.map(\.meanExperts)
         #expect(curve == curve.sorted(by: >) && curve.first! > 7 && curve.last! < 3, "\(curve)")
 
-        // The same text and seed give the same file.
-        #expect(try await calibrated().profile.json == profile.json)
+        #expect(profile.curve.count == report.curve.count + 1 && profile.curve[0].mu == 0)
+        #expect(profile.layers.allSatisfy { $0?.deviations.count == 7 })
+        // Prices that were tuned are at least as good as those that were not, on the text for choices.
+        #expect(report.tuning.tuned <= min(report.tuning.equalPrices, report.tuning.jointPrices))
+        // What was announced bounds what was done.
+        #expect(report.estimate.tokens > 4096 && report.estimate.memoryBytes > 0)
+        #expect(report.diversity.texts == 1 && report.diversity.textInformation == nil)
 
         // `exact` is static routing, bit for bit; `fast` is not.
         let exact = try #require(profile.routing(point: "exact"))
@@ -59,6 +73,59 @@ import Testing
         }
         #expect(error?.description.contains("sha256:other") == true && error?.description.contains(llm.modelHash) == true)
         await #expect(throws: RequestError.self) { try await rows(llm, other) }
+    }
+
+    /// A calibration that is cancelled leaves its record and nothing else; the next one uses it and ends with the same profile as one
+    /// that was never stopped, bit for bit.
+    @Test func cancelledCalibrationsGoOn() async throws {
+        let text = try #require(Self.text)
+        let llm = try await Self.model()
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("calibration-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        var options = Self.options
+        options.tokens = 2048
+        let whole = try await llm.calibrate([text], options: options)
+        #expect(whole.report.resumedMeasurements == 0)
+
+        options.journal = folder.appendingPathComponent("p.json.partial").path
+        // Once within the trace, once in the tuning.
+        for phase in ["trace", "joint tuning"] {
+            let running = Mutex<Task<Void, any Error>?>(nil)
+            let chosen = options
+            let stop: @Sendable (CalibrationProgress) -> Void = { progress in
+                if progress.phase == phase, progress.done > 1024 { running.withLock { $0 }?.cancel() }
+            }
+            running.withLock { running in
+                running = Task { _ = try await llm.calibrate([text], options: chosen, progress: stop) }
+            }
+            let task = try #require(running.withLock { $0 })
+            await #expect(throws: CancellationError.self) { try await task.value }
+            #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["p.json.partial"])
+        }
+        let resumed = try await llm.calibrate([text], options: options)
+        #expect(resumed.report.resumedMeasurements > 10)
+        #expect(resumed.profile.json == whole.profile.json)
+
+        // Not the record of this calibration.
+        var other = options
+        other.seed = 1
+        let error = await #expect(throws: RequestError.self) { try await llm.calibrate([text], options: other) }
+        #expect(error?.description.contains("another model, other text or other options; --restart begins anew") == true)
+    }
+
+    @Test func estimatesGrowWithTheWorkAndKeepToLimits() async throws {
+        let text = try #require(Self.text)
+        let llm = try await Self.model()
+        var options = Self.options
+        let small = try await llm.estimateCalibration([text], options: options)
+        options.tokens *= 4
+        let large = try await llm.estimateCalibration([text], options: options)
+        #expect(small.tokens < large.tokens && small.tokensPerSecond > 0 && small.seconds > 0)
+        #expect(small.tokens == small.phases.reduce(0) { $0 + $1.tokens } && small.reduced == nil)
+        options.maximumSeconds = 1e-3
+        let limited = try await llm.estimateCalibration([text], options: options)
+        #expect(limited.tokens < small.tokens && limited.reduced?.contains("windows to learn from") == true)
     }
 
     @Test func tooLittleTextIsSaidSo() async throws {

@@ -73,6 +73,52 @@ import Testing
         #expect(back.routing(point: "other") == nil)
     }
 
+    private static let complete = RoutingProfile(
+        model: "sha256:00", minimum: 1, maximum: 3, expertCount: 4,
+        layers: [
+            nil, layer([-2, -3]),
+            LearnedRouting.Layer(
+                temperature: 1, logPrice: 2, expertLogNorms: [0, 0.5, 1, 1.5],
+                weights: [Float](repeating: 0.5, count: 2 * width), scales: [1, 0.8, 0.9], deviations: [0.25, 0.5]),
+        ],
+        points: [.init(name: "exact", mu: 0, meanExperts: 3, perplexity: 10, kl: 0, topOne: 1)],
+        curve: [
+            .init(name: "", mu: 0, meanExperts: 3, perplexity: 10, kl: 0, topOne: 1),
+            .init(name: "", mu: 0.1, meanExperts: 2, perplexity: 10.1, kl: 0.01, topOne: 0.98),
+        ], allocations: [.init(meanExperts: 1.5, counts: [3, 1, 2])], topPTemperatures: [1, 0.5, 2])
+
+    /// What later versions of the program added is optional, and reads back as it was.
+    @Test func optionalPartsOfProfiles() throws {
+        let text = Self.complete.json
+        let back = try RoutingProfile(json: Array(text.utf8), file: "p.json")
+        #expect(back == Self.complete)
+        #expect(back.json == text)
+        #expect(Self.profile.json.contains("curve") == false)
+    }
+
+    @Test(arguments: [
+        ("\"scales\": [1.0, 0.8", "\"scales\": [1.0, 0.0", "'layers[1].scales' is out of range"),
+        ("\"scales\": [1.0, 0.8", "\"scales\": [1.0", "wrong size of 'layers[1].scales'; expected 3 numbers, found 2"),
+        ("\"head_deviations\": [0.25", "\"head_deviations\": [-0.25", "'layers[1].head_deviations' is out of range"),
+        ("\"k\": [3, 1, 2]", "\"k\": [3, 1, 4]", "'per_layer_static[0].k' is out of range"),
+        ("\"k\": [3, 1, 2]", "\"k\": [3, 1, 1.5]", "'per_layer_static[0].k' is out of range"),
+        ("\"k\": [3, 1, 2]", "\"k\": [3, 1]", "wrong size of 'per_layer_static[0].k'"),
+        ("\"mean_k\": 1.5", "\"mean_k\": 9", "'per_layer_static[0].mean_k' is out of range"),
+        ("\"top_p_temperatures\": [1.0", "\"top_p_temperatures\": [0.0", "'top_p_temperatures' is out of range"),
+        ("\"top_1\": 0.98", "\"top_1\": 1.98", "'curve[1].top_1' is out of range"),
+        ("\"curve\": [", "\"curve\": [3, ", "'curve' has something that is no object"),
+    ])
+    func hostileOptionalPartsAreRefused(_ found: String, _ replacement: String, _ problem: String) throws {
+        let text = Self.complete.json
+        let range = try #require(text.range(of: found))
+        let error = #expect(throws: ModelFileError.self) {
+            try RoutingProfile(
+                json: Array(text.replacingCharacters(in: range, with: replacement).utf8), file: "p.json")
+        }
+        let line = error?.description ?? ""
+        #expect(line.contains(problem) && !line.contains("\n"), "\(line)")
+    }
+
     @Test(arguments: [
         ("\"version\": 1", "\"version\": 2", "unknown version; expected 1, found 2"),
         ("moe-infer.routing-profile", "other", "not a routing profile"),

@@ -22,19 +22,24 @@ extension Calibration {
             LayerAllocation(
                 errors: errors, prices: $0, minimum: shape.minimum, maximum: shape.maximum, layerCount: shape.layerCount)
         }
-        for target in shape.comparedMeans {
-            let uniform = (0..<shape.layerCount).map { choice[$0] == nil ? shape.maximum : target }
+        for mean in shape.allocatedMeans {
+            // Of the same sum as the others; the nearest to uniform that there is.
+            let sum = Int(((mean - Double(shape.minimum)) * Double(samples.count)).rounded()) + shape.minimum * samples.count
+            let (even, more) = (sum / samples.count, sum % samples.count)
+            var uniform = [Int](repeating: shape.maximum, count: shape.layerCount)
+            for (index, layer) in samples.keys.sorted().enumerated() { uniform[layer] = even + (index < more ? 1 : 0) }
             var round = 0
             let relative = Relative(passes: passes, windows: windows)
+            let base = LayerAllocation.routing(uniform)
             let (counts, _) = try await allocators[0].improved(
-                [uniform] + allocators.map { $0.counts(mean: Double(target)) }, rounds: plan.allocationRounds
+                [uniform] + allocators.map { $0.counts(mean: mean) }, rounds: plan.allocationRounds
             ) { allocations in
                 round += 1
                 return try await relative.measure(
-                    "allocation/\(target)/\(round)", phase: "per-layer static",
-                    policies: allocations.map(LayerAllocation.routing), base: LayerAllocation.routing(uniform))
+                    "allocation/\(mean)/\(round)", phase: "per-layer static",
+                    policies: allocations.map(LayerAllocation.routing), base: base)
             }
-            result.allocations.append(RoutingProfile.Allocation(meanExperts: Double(target), counts: counts))
+            result.allocations.append(RoutingProfile.Allocation(meanExperts: mean, counts: counts))
         }
         if let mean = shape.comparedMeans.first.map(Double.init) {
             let table = TopPCounts(samples: samples, shape: shape)

@@ -14,7 +14,7 @@ import MoETensors
 /// ```
 /// Integers are UInt64, all little-endian. Written beside its place and renamed, at most every ``interval`` seconds: it is whole, or
 /// it is the one before.
-final class CalibrationJournal {
+package final class CalibrationJournal {
     private let path: String?
     private let binding: String
     private var records: [String: [Double]] = [:]
@@ -22,7 +22,7 @@ final class CalibrationJournal {
     private var written = ContinuousClock.now
     private let interval: Duration
     /// Results that were found in the file.
-    private(set) var resumedRecords = 0
+    package private(set) var resumedRecords = 0
 
     static let magic = "MoEJRNL1"
     private static let sizeLimit = 4 << 30
@@ -33,7 +33,7 @@ final class CalibrationJournal {
     ///   - restarts: what is there is not read.
     /// - Throws: ``RequestError`` for a file that is something else, or is damaged. One of another calibration is refused, too: it
     ///   may be hours of work.
-    init(path: String?, binding: String, restarts: Bool, interval: Duration = .seconds(15)) throws {
+    package init(path: String?, binding: String, restarts: Bool, interval: Duration = .seconds(15)) throws {
         self.path = path
         self.binding = binding
         self.interval = interval
@@ -47,7 +47,7 @@ final class CalibrationJournal {
     }
 
     /// The numbers under this key: from the file, or else measured now.
-    func value(_ key: String, measure: () async throws -> [Double]) async throws -> [Double] {
+    package func value(_ key: String, measure: () async throws -> [Double]) async throws -> [Double] {
         if let known = records[key] { return known }
         try Task.checkCancellation()
         let value = try await measure()
@@ -56,20 +56,20 @@ final class CalibrationJournal {
         return value
     }
 
-    subscript(key: String) -> [Double]? { records[key] }
+    package subscript(key: String) -> [Double]? { records[key] }
 
-    func set(_ key: String, _ value: [Double]?) {
+    package func set(_ key: String, _ value: [Double]?) {
         records[key] = value
         changed = true
     }
 
     /// Writes what is new when the last time is long enough ago.
-    func saveAtTimes() throws {
+    package func saveAtTimes() throws {
         if ContinuousClock.now - written >= interval { try save() }
     }
 
     /// - Throws: ``RequestError`` when the file cannot be written.
-    func save() throws {
+    package func save() throws {
         guard let path, changed else { return }
         do {
             try encoded().write(to: URL(fileURLWithPath: path), options: .atomic)
@@ -78,11 +78,6 @@ final class CalibrationJournal {
         }
         changed = false
         written = .now
-    }
-
-    /// The calibration is done.
-    func remove() {
-        if let path { try? FileManager.default.removeItem(atPath: path) }
     }
 
     // MARK: Format

@@ -12,6 +12,7 @@ struct CalibrationPlan: Equatable {
     /// Means at which gates are tuned, and policies compared.
     let tunedMeans: Int
     let comparedMeans: Int
+    let allocatedMeans: Int
     /// MoE layers, and how many groups of them have a price of their own in the last tuning.
     let layers: Int
     var groups: Int
@@ -28,7 +29,7 @@ struct CalibrationPlan: Equatable {
     /// Tokens that run through the model, phase by phase.
     var phases: [(name: String, tokens: Int)] {
         let tune = 3 + (groups > 1 ? rounds * (2 * groups + 2 + 2) : 0)
-        let each = LayerAllocation.roundCandidates
+        let each = min(LayerAllocation.roundCandidates, layers * max(layers - 1, 0))
         var phases = [
             ("norms", norms), ("trace", train), ("trace, choice", choice), ("layer prices", 2 * jointPasses * choice),
             ("joint tuning", (tune * tunedMeans + 3) * choice),
@@ -36,8 +37,8 @@ struct CalibrationPlan: Equatable {
         if compares {
             phases += [
                 ("ceilings", comparedMeans * 3 * choice),
-                ("per-layer static", comparedMeans * (4 + allocationRounds * (each + 1)) * choice),
-                ("top-p temperatures", (2 + topPGroups * 11) * choice),
+                ("per-layer static", allocatedMeans * (6 + allocationRounds * (each + 2)) * choice),
+                ("top-p temperatures", (3 + topPGroups * 17) * choice),
             ]
         }
         phases.append(("operating points", (curvePoints + 1 + 4) * heldOut))
@@ -51,7 +52,7 @@ struct CalibrationPlan: Equatable {
     func limited(to limit: Int) -> CalibrationPlan {
         var plan = self
         let steps: [(inout CalibrationPlan) -> Void] = [
-            { $0.topPGroups = min($0.topPGroups, 4) }, { $0.allocationRounds = min($0.allocationRounds, 4) },
+            { $0.topPGroups = min($0.topPGroups, 4) }, { $0.allocationRounds = min($0.allocationRounds, 1) },
             { $0.groups = min($0.groups, 8) }, { $0.rounds = min($0.rounds, 2) }, { $0.compares = false },
             { $0.curvePoints = min($0.curvePoints, 13) }, { $0.heldOut = min($0.heldOut, 8) },
             { $0.jointPasses = min($0.jointPasses, 3) }, { $0.groups = min($0.groups, 4) },

@@ -31,7 +31,8 @@ struct CalibrationPreparation {
         let full = CalibrationPlan(
             train: text.train.count, choice: text.choice.count, heldOut: text.heldOut.count, window: options.window,
             tunedMeans: min(2, max(1, shape.comparedMeans.count)), comparedMeans: shape.comparedMeans.count,
-            layers: layers, groups: min(layers, 12), rounds: 3, jointPasses: 6, allocationRounds: 8, topPGroups: min(layers, 8),
+            allocatedMeans: shape.allocatedMeans.count,
+            layers: layers, groups: min(layers, 12), rounds: 3, jointPasses: 6, allocationRounds: 4, topPGroups: min(layers, 8),
             curvePoints: 18, compares: options.compares)
         let speed = try await Self.tokensPerSecond(llm, window: text.train[0])
         var (chosen, reduced): (CalibrationPlan, String?) = (full, nil)

@@ -25,6 +25,13 @@ struct GateShape: Sendable {
         Set([maximum / 4, 3 * maximum / 8, maximum / 2]).filter { $0 > minimum && $0 < maximum }.sorted()
     }
 
+    /// Where per-layer static allocations are searched: these, three sixteenths and three quarters of K.
+    var allocatedMeans: [Double] {
+        guard maximum >= 4 else { return comparedMeans.map(Double.init) }
+        let shares: [Double] = [0.1875, 0.25, 0.375, 0.5, 0.75]
+        return shares.map { $0 * Double(maximum) }.filter { $0 > Double(minimum) && $0 < Double(maximum) }
+    }
+
     /// - Throws: ``RequestError`` for routers that the error formula of ``GramError`` does not describe.
     init(minimum: Int, model: ModelConfiguration) throws {
         guard let experts = model.experts, experts.perToken > 0 else {

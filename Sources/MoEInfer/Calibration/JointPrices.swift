@@ -7,13 +7,17 @@ import MoEModel
 ///
 /// Each token draws its own price per layer around the policy's: so its counts in all layers differ at random, and one run gives an
 /// equation per token, KL_t = Σ_l λ_l e_l,t(k_l,t), with the errors known from the full-k run. Least squares with λ ≥ 0; a window's
-/// equations are divided by its mean KL, so that hard text does not decide alone. Layers measured one at a time give other prices: a
+/// equations are divided by its mean KL, so that hard text does not decide alone, and a single token counts for `limit` times the mean
+/// at most. Layers measured one at a time give other prices: a
 /// layer that is cut alone disturbs the later ones more than one that is cut with them.
 struct JointPrices {
     let passes: CalibrationPasses
     let windows: [[Int32]]
     let samples: [Int: TokenSamples]
     let seed: UInt64
+
+    /// Of a token's KL, in means of its window: KL has a heavy tail.
+    private static let limit = 8.0
 
     /// Factors of mu that tokens draw from: five steps of e^0.7.
     private static let jitter: [Double] = [-1.4, -0.7, 0, 0.7, 1.4]
@@ -64,7 +68,7 @@ struct JointPrices {
             }
             for i in 0..<count {
                 for j in 0..<count { sums[i * count + j] += x[i] * x[j] }
-                sums[count * count + i] += x[i] * Double(divergence) * scale
+                sums[count * count + i] += x[i] * min(Double(divergence) * scale, Self.limit)
             }
         }
         return sums
@@ -117,11 +121,11 @@ extension SplitMix {
 }
 
 /// min ‖A x - b‖², x ≥ 0, from AᵀA and Aᵀb, by coordinate descent: convex, so it ends at the optimum.
-enum NonNegativeLeastSquares {
+package enum NonNegativeLeastSquares {
     /// - Parameters:
     ///   - products: `[n, n]`
     ///   - right: `[n]`
-    static func solve(_ products: [Double], _ right: [Double], count n: Int) -> [Double] {
+    package static func solve(_ products: [Double], _ right: [Double], count n: Int) -> [Double] {
         var x = [Double](repeating: 0, count: n)
         for _ in 0..<5000 {
             var change = 0.0

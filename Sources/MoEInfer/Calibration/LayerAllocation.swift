@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import MoEModel
+package import MoEModel
 
 /// Per-layer static routing: k by layer, the same for all tokens. The strongest policy that knows the model but not the token.
-struct LayerAllocation: Sendable {
+package struct LayerAllocation: Sendable {
     /// Per MoE layer `[K + 1]`: the mean error of keeping m experts.
     let errors: [Int: [Double]]
     /// λ by MoE layer.
@@ -13,9 +13,17 @@ struct LayerAllocation: Sendable {
     let maximum: Int
     let layerCount: Int
 
+    package init(errors: [Int: [Double]], prices: [Int: Double], minimum: Int, maximum: Int, layerCount: Int) {
+        self.errors = errors
+        self.prices = prices
+        self.minimum = minimum
+        self.maximum = maximum
+        self.layerCount = layerCount
+    }
+
     /// k by layer (K for dense ones) with the mean nearest to `mean`: one expert at a time to the layer where it takes away most
     /// priced error.
-    func counts(mean: Double) -> [Int] {
+    package func counts(mean: Double) -> [Int] {
         var counts = (0..<layerCount).map { errors[$0] == nil ? maximum : minimum }
         for _ in 0..<Int(((mean - Double(minimum)) * Double(errors.count)).rounded()) {
             let gains = errors.keys.sorted().filter { counts[$0] < maximum }.map { ($0, gain($0, counts[$0])) }
@@ -38,8 +46,8 @@ struct LayerAllocation: Sendable {
     ///   - starts: allocations of the same sum; the best of them is where the search begins.
     ///   - candidates: measured in a round, at most: the exchanges that priced errors like best.
     ///   - measure: something to be made small, for each of the allocations.
-    func improved(
-        _ starts: [[Int]], rounds: Int = 8, candidates: Int = roundCandidates,
+    package func improved(
+        _ starts: [[Int]], rounds: Int = 4, candidates: Int = roundCandidates,
         measure: (_ allocations: [[Int]]) async throws -> [Double]
     ) async rethrows -> (counts: [Int], value: Double) {
         let starts = starts.reduce(into: [[Int]]()) { if !$0.contains($1) { $0.append($1) } }
@@ -73,8 +81,8 @@ struct LayerAllocation: Sendable {
             .map(\.element.counts)
     }
 
-    static let roundCandidates = 12
+    package static let roundCandidates = 8
 
     /// The policy.
-    static func routing(_ counts: [Int]) -> StaticRouting { StaticRouting(expertsPerToken: PerLayer(counts)) }
+    package static func routing(_ counts: [Int]) -> StaticRouting { StaticRouting(expertsPerToken: PerLayer(counts)) }
 }

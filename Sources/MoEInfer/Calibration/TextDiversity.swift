@@ -66,7 +66,7 @@ public struct TextDiversity {
 
     /// I(group; expert) in bits, mean over layers: how much an expert's name says about where its token is from. The plug-in estimate
     /// less (groups - 1)(E - 1) / (2 N ln 2), its bias for independent draws (Miller 1955).
-    static func information(_ loads: [[Int: [Double]]], groups: [Int]) -> Double {
+    package static func information(_ loads: [[Int: [Double]]], groups: [Int]) -> Double {
         guard let layers = loads.first?.keys.sorted(), !layers.isEmpty else { return 0 }
         let names = Set(groups).sorted()
         var sum = 0.0
@@ -93,8 +93,8 @@ public struct TextDiversity {
 }
 
 /// What kind of text a window is, by its characters: coarse, but nothing is needed to know.
-enum TextKind {
-    static func of(_ text: String) -> String {
+package enum TextKind {
+    package static func of(_ text: String) -> String {
         var (letters, digits, symbols, operators, quotes) = (0, 0, 0, 0, 0)
         for byte in text.utf8 {
             switch byte {
