@@ -139,7 +139,7 @@ struct CompareCommand: AsyncParsableCommand {
         for one in found {
             let rule = one.rerouted.routing.split(separator: "+reroute:").last.map(String.init) ?? ""
             rows.append(
-                row(rule, one.rerouted, [Figures.percent(one.reroutes), Figures.interval(one.worstDifference95, 3)]))
+                row(rule, one.rerouted, [Figures.number(100 * one.reroutes) + " %", Figures.interval(one.worstDifference95, 3)]))
             rows.append(row("  control: dial instead", one.control))
         }
         return

@@ -94,7 +94,7 @@ struct ComparePage {
             let rule = one.rerouted.routing.split(separator: "+reroute:").last.map(String.init) ?? ""
             rows += row(
                 rule, one.rerouted,
-                "<td>\(Figures.percent(one.reroutes))</td>"
+                "<td>\(Figures.number(100 * one.reroutes)) %</td>"
                     + cell(
                         one.worstDifference95, Figures.number(one.worstDifference, 3),
                         Figures.interval(one.worstDifference95, 3)))
@@ -200,7 +200,7 @@ struct ComparePage {
 
     private static let style = """
 
-        h1{font-size:1.3rem;line-height:1.35}.figures{font-size:.88rem}.figures td,.figures th{padding:.1rem .6rem .1rem 0}
+        h1{font-size:1.3rem;line-height:1.35}.figures{font-size:.88rem}.figures td,.figures th{white-space:nowrap;padding:.1rem .6rem .1rem 0}
         .figures tr{border-bottom:1px solid var(--line)}.even{color:var(--dim)}.good{color:hsl(150 60% 35%)}.bad{color:hsl(8 75% 50%)}
         .figures{display:block;overflow-x:auto}
         """

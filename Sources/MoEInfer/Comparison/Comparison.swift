@@ -198,6 +198,12 @@ struct Comparison {
                 let t = Float(dial)
                 return (RatioRouting(minimum: minimum, threshold: PerLayer(t)), "ratio:min=\(minimum),t=\(t)")
             })
+        families.append(
+            // A logarithm: scores of few experts and of many differ by orders of magnitude.
+            PolicyFamily(name: "absolute", most: -14, fewest: 0) { dial in
+                let c = Float(exp(dial))
+                return (AbsoluteRouting(minimum: minimum, threshold: PerLayer(c)), "absolute:c=\(c),min=\(minimum)")
+            })
         return families
     }
 
