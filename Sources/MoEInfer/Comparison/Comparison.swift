@@ -64,6 +64,9 @@ struct Comparison {
         let text = try EvaluationText(
             texts, tokenizer: try llm.tokenizer, window: options.window, limit: options.tokens, mixes: options.mixes)
         if text.domains.count == 1 { warnings.append("one domain only: a policy may do worse on others") }
+        if text.windows.count < 12 {
+            warnings.append("\(text.windows.count) windows of text only: intervals from so few are too narrow")
+        }
         let evaluator = PolicyEvaluator(llm: llm, windows: text.windows)
 
         let settings = try await settings(evaluator)
