@@ -44,6 +44,7 @@ public final class LLM: Sendable {
     let loadedProfile: Result<RoutingProfile?, ModelFileError>
     let profilePlace: String
     var layerCount: Int { gate.layerCount }
+    let batchPolicyLog = BatchPolicyLog()
     /// k and E; 0 for a dense model.
     var expertsPerToken: Int { gate.expertsPerToken }
     var expertCount: Int { gate.expertCount }

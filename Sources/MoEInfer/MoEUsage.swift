@@ -14,7 +14,7 @@ public struct MoEUsage: Sendable, Equatable, Encodable {
     public let savedFraction: Double
     /// Share of the model's time that went into routers: gate product, gating function, policy.
     public let gateTimeFraction: Double
-    /// Tokens routed again with more experts, because the gate was unsure. No policy of this version does.
+    /// (token, layer) pairs that were routed again with more experts, because the gate was unsure: see ``Rerouting``.
     public let reroutes: Int
 
     enum CodingKeys: String, CodingKey {
@@ -36,6 +36,8 @@ public struct LayerRouting: Sendable, Equatable, Encodable {
     public let histogram: [Int]
     /// Element e: tokens that expert e was computed for.
     public let expertLoad: [Int]
+    /// Tokens that were routed again with more experts.
+    public let reroutes: Int
     /// Mean entropy of the router's softmax, in bits: 0 (one expert takes all) to log2(E).
     public let entropyBits: Double
 
@@ -44,6 +46,7 @@ public struct LayerRouting: Sendable, Equatable, Encodable {
         case meanExperts = "mean_experts"
         case histogram
         case expertLoad = "expert_load"
+        case reroutes
         case entropyBits = "entropy_bits"
     }
 }

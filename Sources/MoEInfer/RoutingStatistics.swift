@@ -13,6 +13,7 @@ public final class RoutingStatistics: RoutingObserver {
         var load: [Int] = []
         var tokens = 0
         var evaluations = 0
+        var reroutes = 0
         var entropy = 0.0
     }
 
@@ -58,7 +59,7 @@ public final class RoutingStatistics: RoutingObserver {
                 savedFraction: state.modelEvaluations == 0
                     ? 0 : 1 - Double(evaluations) / Double(state.modelEvaluations),
                 gateTimeFraction: state.forwardSeconds == 0 ? 0 : min(1, state.gateSeconds / state.forwardSeconds),
-                reroutes: 0)
+                reroutes: state.layers.values.reduce(0) { $0 + $1.reroutes })
         }
     }
 
@@ -75,7 +76,7 @@ public final class RoutingStatistics: RoutingObserver {
             state.layers.sorted { $0.key < $1.key }.map { index, layer in
                 LayerRouting(
                     layer: index, meanExperts: layer.tokens == 0 ? 0 : Double(layer.evaluations) / Double(layer.tokens),
-                    histogram: layer.histogram, expertLoad: layer.load,
+                    histogram: layer.histogram, expertLoad: layer.load, reroutes: layer.reroutes,
                     entropyBits: layer.tokens == 0 ? 0 : layer.entropy / Double(layer.tokens))
             }
         }
@@ -91,6 +92,7 @@ extension RoutingStatistics.Layer {
             while histogram.count <= computed { histogram.append(0) }
             histogram[computed] += 1
             evaluations += computed
+            if event.addedExperts(token: token) > 0 { reroutes += 1 }
             event.forEachExpert(token: token) { expert, _ in load[expert] += 1 }
             entropy += event.routerEntropy(token: token)
         }

@@ -2,8 +2,8 @@
 
 package import MoETensors
 
-/// A routing profile that a model carries, whoever made it (calibration, or training with the gate). In GGUF: the metadata entry
-/// ``ModelFile/profileKey``, a string that is the profile's JSON. In a Hugging Face folder: the file
+/// A routing profile that a model carries, whoever made it (calibration, or training with the gate). In GGUF: the metadata
+/// entry ``ModelFile/profileKey``, a string that is the profile's JSON. In a Hugging Face folder: the file
 /// ``ModelFile/profileName`` beside `config.json`.
 extension ModelFile {
     /// Lower-case words, `_` and `.`, as the GGUF specification asks; programs that do not know a key leave it alone.

@@ -121,7 +121,30 @@ struct CompareCommand: AsyncParsableCommand {
         page += differences(report.matchedLatency)
         page += "\nat the same mean number of experts, \(report.candidate) less the other policy:\n"
         page += differences(report.matchedExperts)
+        if !report.misrouting.isEmpty { page += misrouting(report.misrouting) }
         return page
+    }
+
+    private static func misrouting(_ found: [ComparisonReport.Misrouting]) -> String {
+        func row(_ name: String, _ figures: ComparisonReport.Misrouting.Figures, _ last: [String] = ["", ""]) -> [String] {
+            [
+                name, Figures.number(figures.meanExperts, 2), Figures.number(figures.kl, 4),
+                Figures.number(figures.worstKL, 3), figures.mixedKL.map { Figures.number($0, 4) } ?? "",
+            ] + last
+        }
+        var rows = [
+            ["re-routing", "mean k", "KL", "KL of the worst", "KL, mixed", "re-routed", "worst, less control, 95 %"]
+        ]
+        rows.append(row("none", found[0].base))
+        for one in found {
+            let rule = one.rerouted.routing.split(separator: "+reroute:").last.map(String.init) ?? ""
+            rows.append(
+                row(rule, one.rerouted, [Figures.percent(one.reroutes), Figures.interval(one.worstDifference95, 3)]))
+            rows.append(row("  control: dial instead", one.control))
+        }
+        return
+            "\nunsure tokens re-routed with more experts; the worst \(found[0].worstTokens) tokens are the 1 % with the largest KL "
+            + "without re-routing\n" + Figures.table(rows)
     }
 
     private static func row(_ name: String, _ point: ComparisonReport.Point) -> [String] {

@@ -29,6 +29,7 @@ struct ComparePage {
                 \(differences(report.matchedLatency, at: "time"))
                 <h2>At the same number of experts</h2>
                 \(differences(report.matchedExperts, at: "mean k"))
+                \(misrouting)
                 <h2>Every point</h2>
                 <p>Perplexity as change against static routing. Time: median of the ratio to static routing in the same round, its
                 quartiles when the pointer rests.</p>
@@ -78,6 +79,35 @@ struct ComparePage {
     }
 
     // MARK: Tables
+
+    private var misrouting: String {
+        guard let first = report.misrouting.first else { return "" }
+        func row(_ name: String, _ figures: ComparisonReport.Misrouting.Figures, _ last: String = "<td></td><td></td>")
+            -> String
+        {
+            "<tr><th title=\"\(escape(figures.routing))\">\(escape(name))</th><td>\(Figures.number(figures.meanExperts, 2))</td>"
+                + "<td>\(Figures.number(figures.kl, 4))</td><td>\(Figures.number(figures.worstKL, 3))</td>"
+                + "<td>\(figures.mixedKL.map { Figures.number($0, 4) } ?? "")</td>\(last)</tr>"
+        }
+        var rows = row("none", first.base)
+        for one in report.misrouting {
+            let rule = one.rerouted.routing.split(separator: "+reroute:").last.map(String.init) ?? ""
+            rows += row(
+                rule, one.rerouted,
+                "<td>\(Figures.percent(one.reroutes))</td>"
+                    + cell(
+                        one.worstDifference95, Figures.number(one.worstDifference, 3),
+                        Figures.interval(one.worstDifference95, 3)))
+            rows += row("control: the dial instead", one.control)
+        }
+        return """
+            <h2>Unsure tokens</h2>
+            <p>Tokens whose gate is unsure are routed again with two more experts. The worst are the \(first.worstTokens) tokens with the
+            largest KL without re-routing. The control spends as many experts by turning the dial.</p>
+            <table class="figures"><tr><th>re-routing</th><th>mean k</th><th>KL</th><th>KL of the worst</th><th>KL, mixed</th>
+            <th>re-routed</th><th>worst, less control</th><th>95 %</th></tr>\(rows)</table>
+            """
+    }
 
     private func differences(_ matches: [ComparisonReport.Match], at label: String) -> String {
         let rows = matches.flatMap { match in

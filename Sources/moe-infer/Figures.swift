@@ -18,7 +18,10 @@ enum Figures {
 
     static func parts(_ moe: MoEUsage) -> [String] {
         let saved = moe.savedFraction == 0 ? "" : " (\(number(100 * moe.savedFraction, 0)) % saved)"
-        return ["\(number(moe.meanExperts, 2)) experts/token\(saved)", "k \(histogram(moe.histogram))"]
+        let pairs = moe.histogram.reduce(0, +)
+        let reroutes =
+            moe.reroutes == 0 ? [] : ["\(number(100 * Double(moe.reroutes) / Double(max(1, pairs)), 1)) % re-routed"]
+        return ["\(number(moe.meanExperts, 2)) experts/token\(saved)", "k \(histogram(moe.histogram))"] + reroutes
     }
 
     /// One bar per k that occurs: `1▃ 2█ 3▅`.

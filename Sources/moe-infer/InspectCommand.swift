@@ -36,6 +36,12 @@ struct InspectCommand: AsyncParsableCommand {
             Terminal.write(
                 Figures.table(report.bytesPerToken.map { ["  k = \($0.experts)", Figures.bytes($0.bytes)] }))
         }
+        if let profile = report.profile {
+            Terminal.write("\nrouting profile (default point: \(profile.defaultPoint))\n")
+            Terminal.write(ProfileShowCommand.points(profile, indent: "  "))
+        } else if let problem = report.profileProblem {
+            Terminal.write("\nrouting profile that cannot be used\n  \(Terminal.oneLine(problem))\n")
+        }
         Terminal.write("\nmetadata\n")
         Terminal.write(report.metadata.map { "  \($0.key) = \($0.value)\n" }.joined())
         Terminal.write("\ntensors by type\n")
@@ -66,12 +72,6 @@ struct InspectCommand: AsyncParsableCommand {
                         + (router.sharedIntermediateSize > 0 ? ", shared \(router.sharedIntermediateSize)" : ""),
                 ], at: 3)
             rows.insert(["router", "\(router.score), \(router.renormalizes ? "renormalised" : "not renormalised")"], at: 4)
-        }
-        if let profile = report.profile {
-            let points = profile.points.map { "\($0.name) \(Figures.number($0.meanExperts, 2))" }.joined(separator: ", ")
-            rows.append(["routing profile", "experts per token by point: \(points); default \(profile.defaultPoint)"])
-        } else if let problem = report.profileProblem {
-            rows.append(["routing profile", "cannot be used: \(problem)"])
         }
         return rows
     }

@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import Logging
 import MoEInfer
 
 @main
@@ -32,6 +33,7 @@ struct MoEInferCommand: AsyncParsableCommand {
     /// Errors that are the user's to mend leave one line and exit 1; usage errors are the parser's (64).
     static func main() async {
         Interrupts.install()
+        LoggingSystem.bootstrap { _ in TerminalLog() }
         do {
             try checkArguments()
             var command = try parseAsRoot()

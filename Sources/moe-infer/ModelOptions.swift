@@ -52,7 +52,11 @@ struct ModelOptions: ParsableArguments {
 struct RoutingOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Experts per token: native, static[:k=N[,N…]], top-p:p=0.7[,min=1,max=8,temperature=1], ratio:t=0.3[,min=2], profile:FILE[@POINT], profile[@POINT] (the model's own profile). Default: native.",
+            """
+            Experts per token: native, static[:k=N[,N…]], top-p:p=0.7[,min=1,max=8,temperature=1], ratio:t=0.3[,min=2], \
+            absolute:c=0.1[,min=1], profile:FILE[@POINT], profile[@POINT] (the model's own profile), union:k0=2[,k=4]; any of them \
+            with +reroute:margin=0.15,entropy=0.7,z=1[,add=1]. Default: native.
+            """,
             valueName: "spec"))
     var routing: String?
 

@@ -9,12 +9,12 @@ struct ProfileCommand: AsyncParsableCommand {
         commandName: "profile",
         abstract: "Put a routing profile into a model, take it out, show it.",
         discussion: """
-            A model that carries a profile is routed by it unless --routing says otherwise: at the profile's default point, which
-            is `parity` unless the profile names another. `--routing profile@fast` is another point, `--routing static` the
-            model's own number of experts.
+            A model that carries a profile is routed by it unless --routing says otherwise: at the profile's default point,
+            which is `parity` unless the profile names another. `--routing profile@fast` is another point, `--routing static`
+            the model's own number of experts.
 
-            In a GGUF file the profile is one string of the metadata, moe_infer.routing_profile; other programs pass it over. In a
-            Hugging Face folder it is the file routing_profile.json.
+            In a GGUF file the profile is one string of the metadata, moe_infer.routing_profile; other programs pass it over.
+            In a Hugging Face folder it is the file routing_profile.json.
 
             EXAMPLES
               moe-infer profile embed --model M.gguf --profile P.json --out M2.gguf
@@ -70,8 +70,8 @@ struct ProfileEmbedCommand: AsyncParsableCommand {
         abstract: "Put a routing profile into a model.",
         discussion: """
             Writes a copy of a GGUF file that carries the profile, in place of one that is there. All else stays as it is: the
-            other metadata, the tensors, and the hash that profiles are bound to. Of a split model the copy is the first shard; the
-            others belong beside it, unchanged. Into a Hugging Face folder the profile is copied.
+            other metadata, the tensors, and the hash that profiles are bound to. Of a split model the copy is the first
+            shard; the others belong beside it, unchanged. Into a Hugging Face folder the profile is copied.
 
             EXAMPLES
               moe-infer profile embed --model M.gguf --profile P.json --out M2.gguf
@@ -143,7 +143,7 @@ struct ProfileExtractCommand: AsyncParsableCommand {
     func run() async throws {
         let text = try ModelProfile.embeddedText(in: ModelOptions.source(model))
         if let out {
-            try ModelProfile.write(text, to: out)
+            try WholeFile.write(text, to: out)
         } else {
             Terminal.write(String(decoding: text, as: UTF8.self))
         }
@@ -182,24 +182,27 @@ struct ProfileShowCommand: AsyncParsableCommand {
         }
     }
 
-    private static func page(_ summary: ProfileSummary) -> String {
-        var page = "\(summary.source)\n\n"
-        page += Figures.table([
-            ["for model", summary.model],
-            ["experts per token", "\(summary.minimum) to \(summary.maximum) of \(summary.expertCount)"],
-            ["layers", "\(summary.layerCount), \(summary.layers.count) with a gate"],
-            ["size", Figures.bytes(summary.bytes)],
-            ["default point", summary.defaultPoint],
-        ])
-        page += "\n"
-        page += Figures.table(
-            [["point", "mu", "mean k", "perplexity", "KL"]]
+    static func points(_ summary: ProfileSummary, indent: String = "") -> String {
+        Figures.table(
+            [[indent + "point", "mu", "mean k", "perplexity", "KL"]]
                 + summary.points.map {
                     [
-                        $0.name, "\($0.mu)", Figures.number($0.meanExperts, 2), Figures.number($0.perplexity, 3),
+                        indent + $0.name, "\($0.mu)", Figures.number($0.meanExperts, 2), Figures.number($0.perplexity, 3),
                         Figures.number($0.kl, 4),
                     ]
                 })
+    }
+
+    private static func page(_ summary: ProfileSummary) -> String {
+        var page = "\(summary.source)\n\n"
+        for (name, value) in [
+            ("for model", summary.model),
+            ("experts per token", "\(summary.minimum) to \(summary.maximum) of \(summary.expertCount)"),
+            ("layers", "\(summary.layerCount), \(summary.layers.count) with a gate"),
+            ("size", Figures.bytes(summary.bytes)), ("default point", summary.defaultPoint),
+        ] { page += name.padding(toLength: 19, withPad: " ", startingAt: 0) + value + "\n" }
+        page += "\n"
+        page += points(summary)
         page += "\n"
         page += Figures.table(
             [["layer", "temperature", "price", "weights"]]

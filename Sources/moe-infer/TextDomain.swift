@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MoEInfer
 
 /// A text as `--text` names it: `FILE`, or `NAME=FILE`.
 enum TextDomain {
@@ -16,13 +17,8 @@ enum TextDomain {
     }
 }
 
-/// A result that goes to a file: written beside its place and renamed, so a reader never sees half of it.
+/// A result that goes to a file: written beside its place and renamed, so a reader never sees half of it. A device is written
+/// through, never replaced.
 enum OutputFile {
-    static func write(_ text: String, to path: String) throws {
-        do {
-            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
-        } catch {
-            throw InputError(description: "\(path): cannot be written: \(error.localizedDescription)")
-        }
-    }
+    static func write(_ text: String, to path: String) throws { try WholeFile.write(Array(text.utf8), to: path) }
 }

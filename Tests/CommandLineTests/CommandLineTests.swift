@@ -108,6 +108,28 @@ import Testing
         #expect(start % 64 == 0 && data.count == start + 3 * columns * 4)
     }
 
+    /// Said once, on standard error, and only where it is so.
+    @Test func aPolicyThatDependsOnTheBatchIsWarnedOf() async throws {
+        let arguments = ["generate", "The", "--max-tokens", "4", "--json", "--routing"]
+        let union = try await Self.run(arguments + ["union:k0=2"])
+        #expect(union.code == 0 && union.errorLines.count == 1)
+        #expect(union.error.hasPrefix("warning: ") && union.error.contains("not batch-invariant"))
+        _ = try union.object()
+        #expect(try await Self.run(arguments + ["top-p:p=0.7"]).error.isEmpty)
+    }
+
+    @Test func reroutesAreReported() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let routing = ["--routing", "static:k=2+reroute:margin=0.1,entropy=0.95"]
+        let report = try await Self.run(
+            ["perplexity", "--text", text, "--context", "128", "--chunks", "1", "--json"] + routing
+        )
+        .object()
+        #expect(((report["moe"] as? [String: Any])?["reroutes"] as? Int ?? 0) > 0)
+        let result = try await Self.run(["generate", "The history of", "--max-tokens", "12"] + routing)
+        #expect(result.error.contains("% re-routed"))
+    }
+
     @Test func perplexityReports() async throws {
         let text = Fixtures.root.appendingPathComponent("LICENSE").path
         let report = try await Self.run(

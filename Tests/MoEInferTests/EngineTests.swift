@@ -178,6 +178,43 @@ import Testing
         #expect(moe.gateTimeFraction > 0 && moe.gateTimeFraction < 1)
     }
 
+    /// The batch-aware policy does what it is for: eight sequences that decode together read fewer experts than at the same k
+    /// without it, and no more tokens are computed than static k would.
+    @Test func unionReadsFewerExpertsInABatch() async throws {
+        let llm = try await llm()
+        func measure(_ routing: String) async throws -> MoEUsage {
+            try #require(
+                try await llm.benchmarkGeneration(
+                    12, batch: 8, repetitions: 1, routing: try RoutingSpecification.parse(routing), named: routing
+                ).moe)
+        }
+        let (fixed, union) = (try await measure("static:k=4"), try await measure("union:k0=1,k=4"))
+        #expect(union.expertBytesRead < fixed.expertBytesRead * 3 / 4)
+        #expect(union.expertEvaluations <= fixed.expertEvaluations && union.meanExperts > 2)
+        let alone = try await llm.benchmarkGeneration(
+            12, batch: 1, repetitions: 1, routing: try RoutingSpecification.parse("union:k0=1,k=4"), named: "")
+        #expect(alone.moe?.meanExperts == 1)
+    }
+
+    /// Counted where it is computed: each re-route of one expert is one evaluation more than without.
+    @Test func reroutesAreCounted() async throws {
+        let llm = try await llm()
+        let text = String(repeating: prompts.joined(separator: " "), count: 4)
+        func measure(_ routing: String) async throws -> MoEUsage {
+            try #require(
+                try await llm.perplexity(of: text, context: 64, routing: RoutingChoice(RoutingSpecification.parse(routing)))
+                    .moe)
+        }
+        let plain = try await measure("static:k=2")
+        let some = try await measure("static:k=2+reroute:margin=0.1,add=1")
+        let more = try await measure("static:k=2+reroute:margin=0.3,add=1")
+        #expect(plain.reroutes == 0 && some.reroutes > 0 && more.reroutes > some.reroutes)
+        for usage in [some, more] {
+            #expect(usage.expertEvaluations == plain.expertEvaluations + usage.reroutes)
+            #expect(usage.histogram[3] == usage.reroutes)
+        }
+    }
+
     @Test func requestsOfDifferentPoliciesRunTogether() async throws {
         let llm = try await llm()
         async let few = llm.complete(prompts[0], options: options(routing: "static:k=1"))

@@ -96,13 +96,18 @@ import Testing
         }
         #expect(try await experts(llm, "static") == 8)
         #expect(try await experts(llm, "profile@fast") == 1)
+        // A policy around the model's own.
+        #expect(try await experts(llm, "native+reroute:entropy=0,add=1") == 3)
+        #expect(try await experts(llm, "profile@fast+reroute:entropy=0,add=1") == 2)
+        #expect(await problem(plain, "profile@fast+reroute:entropy=0").contains("carries no routing profile"))
         // Prompt and text apart.
         var options = GenerationOptions()
         options.sampling.maxTokens = 1
         options.routing = RoutingChoice(prefill: StaticRouting())
         let apart = try await llm.complete("A", options: options)
         #expect(apart.usage.moe?.meanExperts == 8)
-        let bench = try await llm.benchmarkGeneration(4, batch: 2, repetitions: 1, routing: NativeRouting(), named: "native")
+        let bench = try await llm.benchmarkGeneration(
+            4, batch: 2, repetitions: 1, routing: NativeRouting(), named: "native")
         #expect(bench.moe?.meanExperts == 2)
         let perplexity = try await llm.perplexity(
             of: String(repeating: "The river and the city. ", count: 20), context: 32, maximumChunks: 1)
@@ -131,6 +136,14 @@ import Testing
         #expect(try llm.profile?.layers == profile.profile.layers)
         #expect(throws: RequestError.self) { _ = try profile.withDefault("slow") }
 
+        // Without a default of its own and without parity there is none: named points still run.
+        let other = RoutingProfiles.text(model: hash).replacing("parity", with: #"a \"b\" \\"#)
+        let nameless = try await load(try embedded(other, in: folder, as: "nameless.gguf"))
+        #expect(await problem(nameless).contains(#"has no point 'parity'; it has: exact, a "b" \, fast, mu=NUMBER"#))
+        #expect(try await experts(nameless, #"profile@a "b" \"#) == 2)
+        let named = try ModelProfile.read(path: try folder.write("q.json", other)).withDefault(#"a "b" \"#)
+        #expect(named.profile.defaultPoint == #"a "b" \"# && named.summary.points.count == 3)
+
         // Embedded again, over the first.
         _ = try profile.embed(in: .path(folder.path("m.gguf")), out: folder.path("n.gguf"))
         #expect(try await experts(load(.path(folder.path("n.gguf"))), nil) == 2)
@@ -153,6 +166,10 @@ import Testing
             (#"{"schema": "x"}"#, "not a routing profile"), ("\u{0}", "not valid JSON"),
             (String(repeating: "[", count: 100_000), "not valid JSON"),
             (RoutingProfiles.text(model: "sha256:other"), "is for model sha256:other, but this is \(hash)"),
+            (RoutingProfiles.text(model: #"\u001b[31m"#), "'model' is no name"),
+            (RoutingProfiles.text(model: String(repeating: "x", count: 129)), "'model' is no name"),
+            (RoutingProfiles.text(model: hash).replacing("parity", with: #"a\nb"#), "'points[1].name' is no name"),
+            (RoutingProfiles.text(model: hash).replacing("parity", with: ""), "'points[1].name' is no name"),
             (RoutingProfiles.text(model: hash, weight: "NaN"), "not finite"),
             (RoutingProfiles.text(model: hash, weight: "1e999"), "number out of range"),
             (RoutingProfiles.text(model: hash, weight: "1e30"), "above 1e9"),
@@ -237,7 +254,8 @@ import Testing
         let before = try Data(contentsOf: URL(fileURLWithPath: original))
         let files = try folder.files
         for (profile, out, mention) in [
-            (other, folder.path("x.gguf"), "is for model sha256:other"), (missing, folder.path("x.gguf"), "no head for layer 1"),
+            (other, folder.path("x.gguf"), "is for model sha256:other"),
+            (missing, folder.path("x.gguf"), "no head for layer 1"),
             (profile, original, "is the model itself"), (profile, folder.path("link.gguf"), "is the model itself"),
             (profile, folder.path("hard.gguf"), "is the model itself"), (profile, "/dev/full", "No space left"),
             (profile, folder.path("none/x.gguf"), "No such file"), (profile, nil, "say where the copy goes"),
@@ -253,10 +271,73 @@ import Testing
                 progress: { done, _ in if done > 0 { throw CancellationError() } })
         }
         #expect(try folder.files == files)
-        #expect(throws: RequestError.self) { _ = try ModelProfile.strip(from: EngineTests.model, out: folder.path("x.gguf")) }
+        #expect(throws: RequestError.self) {
+            _ = try ModelProfile.strip(from: EngineTests.model, out: folder.path("x.gguf"))
+        }
         #expect(throws: RequestError.self) { _ = try ModelProfile.embedded(in: EngineTests.model) }
         #expect(throws: ModelFileError.self) { _ = try ModelProfile.read(path: folder.path("none.json")) }
         #expect(try folder.files == files)
+    }
+
+    // MARK: Split models
+
+    /// The embedded model in two files: all metadata in the first, all tensors in the second.
+    private func split(in folder: Folder) throws -> String {
+        guard case .path(let path) = EngineTests.model else { preconditionFailure() }
+        let (whole, file) = (try Data(contentsOf: URL(fileURLWithPath: path)), try GGUFFile(path: path))
+        var table = 0
+        for name in file.tensorNames { table += 24 + name.utf8.count + 8 * file.tensor(named: name)!.shape.rank }
+        var name: [UInt8] = []
+        name.add(file.tensorNames[0])
+        let start = try #require(whole.range(of: Data(name))).lowerBound
+        let data = (start + table + 31) / 32 * 32
+        func shard(_ number: UInt32, entries: Data, count: Int, tensors: Int) -> [UInt8] {
+            var builder = GGUFBuilder()
+            builder.uint32("split.no", number)
+            builder.uint32("split.count", 2)
+            builder.uint32("split.tensors.count", UInt32(file.tensorNames.count))
+            var bytes = [UInt8]("GGUF".utf8)
+            bytes.add(UInt32(3))
+            bytes.add(UInt64(tensors))
+            bytes.add(UInt64(count + 3))
+            return bytes + entries + builder.entries.joined()
+        }
+        var second = shard(1, entries: Data(), count: 0, tensors: file.tensorNames.count) + whole[start..<start + table]
+        second += [UInt8](repeating: 0, count: (32 - second.count % 32) % 32) + whole[data...]
+        let paths = (1...2).map { folder.path("m-0000\($0)-of-00002.gguf") }
+        let first = shard(0, entries: whole[24..<start], count: file.metadata.keys.count, tensors: 0)
+        try Data(first).write(to: URL(fileURLWithPath: paths[0]))
+        try Data(second).write(to: URL(fileURLWithPath: paths[1]))
+        return paths[1]
+    }
+
+    @Test func aSplitModelCarriesItsProfileInTheFirstShard() async throws {
+        let folder = try Folder()
+        let path = try split(in: folder)
+        let plain = try await load(.path(path))
+        let reference = try await rows(plain, nil)
+        let profile = try ModelProfile.read(
+            path: try folder.write("p.json", RoutingProfiles.text(model: plain.modelHash)))
+        for out in ["m.gguf", "n-00002-of-00002.gguf", "n-00001-of-00003.gguf"] {
+            let error = #expect(throws: RequestError.self) {
+                _ = try profile.embed(in: .path(path), out: folder.path(out))
+            }
+            #expect(error?.description.contains("the first of 2 shards") == true)
+            #expect(error?.description.contains("NAME-00001-of-00002.gguf") == true)
+        }
+        // The model's own files are as safe as a single one.
+        for shard in [path, folder.path("m-00001-of-00002.gguf")] {
+            let error = #expect(throws: RequestError.self) { _ = try profile.embed(in: .path(path), out: shard) }
+            #expect(error?.description.contains("is the model itself") == true)
+        }
+        let written = try profile.embed(in: .path(path), out: folder.path("n-00001-of-00002.gguf"))
+        #expect(written.unchangedShards == 1)
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.path("n-00002-of-00002.gguf"), withDestinationPath: path)
+        let llm = try await load(.path(folder.path("n-00002-of-00002.gguf")))
+        #expect(llm.modelHash == plain.modelHash)
+        #expect(try await rows(llm, "static") == reference)
+        #expect(try await experts(llm, nil) == 2)
     }
 
     // MARK: Folders
@@ -275,7 +356,8 @@ import Testing
         let sizes = try ModelFile.open(source).configuration()
         let experts = try #require(sizes.experts)
         let text = RoutingProfiles.text(
-            model: plain.modelHash, layers: Array(0..<sizes.layerCount), layerCount: sizes.layerCount, experts: experts.count,
+            model: plain.modelHash, layers: Array(0..<sizes.layerCount), layerCount: sizes.layerCount,
+            experts: experts.count,
             maximum: experts.perToken)
         let profile = try ModelProfile.read(path: try folder.write("p.json", text))
         let written = try profile.embed(in: source, out: nil)

@@ -72,9 +72,23 @@ private func logits(_ probabilities: [Float]) -> [Float] { probabilities.map { l
         #expect(count(try RoutingSpecification.parse("ratio:t=0"), logits: some, k: 2) == 2)
     }
 
+    @Test func absoluteKeepsWhatScoresEnough() throws {
+        let some = logits([0.5, 0.3, 0.12, 0.05, 0.03])
+        #expect(count(try RoutingSpecification.parse("absolute:c=0.1"), logits: some, k: 4) == 3)
+        #expect(count(try RoutingSpecification.parse("absolute:c=0.1"), logits: some, k: 2) == 2, "the model's own k")
+        #expect(count(try RoutingSpecification.parse("absolute:c=0"), logits: some, k: 4) == 4)
+        #expect(count(try RoutingSpecification.parse("absolute:c=0.9"), logits: some, k: 4) == 1)
+        #expect(count(try RoutingSpecification.parse("absolute:c=0.9,min=0"), logits: some, k: 4) == 0)
+        #expect(count(try RoutingSpecification.parse("absolute:c=0.9,min=5"), logits: some, k: 2) == 5)
+        let layers = try RoutingSpecification.parse("absolute:c=0.4,0.2,0.1")
+        #expect((0..<4).map { count(layers, logits: some, k: 4, layer: $0) } == [1, 2, 3, 3])
+        #expect(layers.problem(layerCount: 2, expertCount: 8)?.contains("values for 3 layers") == true)
+        #expect(layers.problem(layerCount: 3, expertCount: 0)?.contains("dense") == true)
+    }
+
     @Test(arguments: [
         ("", "unknown policy ''"),
-        ("statik", "unknown policy 'statik'; expected native, static, top-p or ratio"),
+        ("statik", "unknown policy 'statik'; expected native, static, top-p, ratio, absolute or union"),
         ("static:k=x", "'k' expects whole numbers from 0 to 1024, found 'x'"),
         ("static:k=-1", "'k' expects whole numbers"),
         ("static:4", "expected name=value, found '4'"),
@@ -88,6 +102,11 @@ private func logits(_ probabilities: [Float]) -> [Float] { probabilities.map { l
         ("top-p:p=0.5,min=1,2", "'min' takes one number, found 2"),
         ("top-p:p=0.5,temperature=0", "'temperature' expects numbers"),
         ("ratio:min=2", "'t' is missing"),
+        ("absolute:min=2", "'c' is missing"),
+        ("absolute:c=nan", "'c' expects numbers from -1000.0 to 1000.0, found 'nan'"),
+        ("absolute:c=1e9", "'c' expects numbers"),
+        ("absolute:c=0.1,min=-1", "'min' expects whole numbers"),
+        ("absolute:c=0.1,max=4", "unknown field 'max'"),
         ("profile:", "expected profile:FILE"),
         ("profile:x.json@mu=-1", "'mu' expects a number"),
     ])

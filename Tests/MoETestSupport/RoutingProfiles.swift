@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A routing profile's text for the embedded model's sizes, without calibration: at `mu` 1 every token gets two experts, at 0 all.
+/// A routing profile's text for the embedded model's sizes, without calibration: at `mu` 1 every token gets two experts, at 0
+/// all of them.
 package enum RoutingProfiles {
     /// - Parameters:
     ///   - layers: which layers have a head.

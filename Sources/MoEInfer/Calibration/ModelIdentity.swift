@@ -119,13 +119,16 @@ extension LLM {
     /// A request's routing for this model: what is nil or ``NativeRouting`` becomes the model's own.
     /// - Throws: ``RequestError`` when a policy does not fit the model, or a learned one was made for another.
     func check(_ routing: RoutingChoice) throws -> RoutingChoice {
-        RoutingChoice(prefill: try check(policy: routing.prefill), decode: try check(policy: routing.decode))
+        let checked = RoutingChoice(
+            prefill: try check(policy: routing.prefill), decode: try check(policy: routing.decode))
+        batchPolicyLog.note(checked)
+        return checked
     }
 
     func check(policy: (any RoutingPolicy)?) throws -> any RoutingPolicy {
         let policy = try (policy ?? NativeRouting()).resolved { try native($0.point) }
         if let problem = policy.problem(layerCount: layerCount, expertCount: expertCount) { throw RequestError(problem) }
-        if let learned = policy as? LearnedRouting, let problem = gate.problem(learned, identity: identity) {
+        if let learned = policy.innermost as? LearnedRouting, let problem = gate.problem(learned, identity: identity) {
             throw RequestError(problem)
         }
         return policy

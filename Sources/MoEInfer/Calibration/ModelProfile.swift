@@ -3,8 +3,9 @@
 public import MoEModel
 import MoETensors
 
-/// Routing profiles inside model files: putting them in, taking them out, and what they say. A GGUF file is never changed: a copy
-/// is written, with the profile as one more string of its metadata. In a Hugging Face folder the profile is a file of its own.
+/// Routing profiles inside model files: putting them in, taking them out, and what they say. A GGUF file is never changed: a
+/// copy is written, with the profile as one more string of its metadata. In a Hugging Face folder the profile is a file of its
+/// own.
 public struct ModelProfile: Sendable {
     /// JSON, as it stands.
     public let text: [UInt8]
@@ -85,8 +86,8 @@ public struct ModelProfile: Sendable {
     ///
     /// - Parameters:
     ///   - source: a GGUF file, or a Hugging Face folder.
-    ///   - out: for a GGUF file where the copy goes; of a split model that is the first shard's. nil for a folder, where the profile
-    ///     is written.
+    ///   - out: for a GGUF file where the copy goes; of a split model the copy is the first shard. nil for a folder, into which
+    ///     the profile is written.
     ///   - started: receives the path of the unfinished file, so that it can be removed when the process is ended.
     ///   - progress: bytes written, and bytes in all; what it throws ends the copy, and nothing is left of it.
     /// - Throws: ``RequestError`` for another model's profile or an `out` that cannot be meant, ``ModelFileError`` for files.
@@ -107,13 +108,6 @@ public struct ModelProfile: Sendable {
     ) throws -> Written {
         let file = try ModelFile.open(source)
         return try write(nil, to: file, out: out, started: started, progress: progress)
-    }
-
-    /// Writes a profile's text to a file of its own, whole or not at all.
-    public static func write(_ text: [UInt8], to path: String) throws {
-        let output = try OutputFile(path: path)
-        try output.write(text)
-        try output.commit()
     }
 
     private static func write(
@@ -155,5 +149,15 @@ public struct ModelProfile: Sendable {
             try output.commit()
             return Written(path: out, bytes: writer.byteCount, unchangedShards: gguf.shardCount - 1)
         }
+    }
+}
+
+/// A file that is written at once: whole, or not at all.
+package enum WholeFile {
+    /// - Throws: ``ModelFileError`` when it cannot be written; then nothing is left of it.
+    package static func write(_ bytes: [UInt8], to path: String) throws {
+        let output = try OutputFile(path: path)
+        try output.write(bytes)
+        try output.commit()
     }
 }

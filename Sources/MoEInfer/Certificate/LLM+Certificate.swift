@@ -182,11 +182,11 @@ extension ParityCertificate.Policy {
     /// Without the folders of a profile: they are this machine's.
     init(routing: String, policy: any RoutingPolicy) {
         var text = routing
-        if let colon = text.firstIndex(of: ":"), text[..<colon] == "profile", let slash = text.lastIndex(of: "/") {
+        if text.hasPrefix("profile:"), let slash = text.lastIndex(of: "/") {
             text = "profile:" + text[text.index(after: slash)...]
         }
         self.routing = text
-        gateSha256 = (policy as? LearnedRouting).map { learned in
+        gateSha256 = (policy.innermost as? LearnedRouting).map { learned in
             let heads = RoutingProfile(
                 model: learned.model, minimum: learned.minimum, maximum: learned.maximum, expertCount: learned.expertCount,
                 layers: learned.layers, points: [])

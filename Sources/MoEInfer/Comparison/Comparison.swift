@@ -91,7 +91,28 @@ struct Comparison {
             next += points.count
             curves.append(PolicyCurve(name: name, points: measured + [reference]))
         }
-        return report(curves, reference: reference, text: text, warnings: warnings)
+        let misrouting = try await misrouting(evaluator, text: text)
+        return report(curves, reference: reference, text: text, misrouting: misrouting, warnings: warnings)
+    }
+
+    /// Re-routing of the learned gate's unsure tokens, at three eighths of the model's experts; nothing without a gate.
+    private func misrouting(
+        _ evaluator: PolicyEvaluator, text: EvaluationText
+    ) async throws -> [ComparisonReport.Misrouting] {
+        guard let profile = options.profile, let family = families.first, k >= 3 else { return [] }
+        var search = dialSearch(family, evaluator)
+        let dial = try await search.dial(for: max(Double(minimum) + 0.5, 3 * Double(k) / 8))
+        let probe = MisroutingProbe(
+            family: family, evaluator: evaluator, text: text,
+            bootstrap: PairedBootstrap(seed: options.seed, strata: text.strata))
+        let hasDeviations = profile.layers.contains { $0?.deviations.isEmpty == false }
+        return try await probe.measure(
+            at: dial, rules: MisroutingProbe.rules(deviations: hasDeviations), search: &search
+        ) { progress(CalibrationProgress(phase: "re-routing", done: $0, total: $1)) }
+    }
+
+    private func dialSearch(_ family: PolicyFamily, _ evaluator: PolicyEvaluator) -> DialSearch {
+        DialSearch(family, evaluator: evaluator, range: (Double(minimum), Double(k)), tolerance: 0.00125 * Double(k))
     }
 
     private func check() throws {
@@ -128,8 +149,7 @@ struct Comparison {
         var settings: [(String, [Setting])] = []
         let families = families
         for (index, family) in families.enumerated() {
-            var search = DialSearch(
-                family, evaluator: evaluator, range: (Double(minimum), Double(k)), tolerance: 0.00125 * Double(k))
+            var search = dialSearch(family, evaluator)
             var points: [Setting] = []
             for (done, target) in targets.enumerated() {
                 progress(
@@ -142,13 +162,24 @@ struct Comparison {
         }
         let counts = Set(targets.flatMap { [Int($0.rounded(.down)), Int($0.rounded(.up))] } + [minimum])
             .filter { $0 >= minimum && $0 < k }.sorted()
+        let allocations = (options.profile?.allocations ?? []).filter { $0.meanExperts < Double(k) }
+        if !allocations.isEmpty {
+            settings.append(
+                (
+                    Self.perLayer,
+                    allocations.map { one in
+                        let counts = one.counts.map(String.init).joined(separator: ",")
+                        return (StaticRouting(expertsPerToken: PerLayer(one.counts)), "static:k=\(counts)")
+                    }
+                ))
+        }
         settings.append(
             ("static", counts.map { (StaticRouting(expertsPerToken: PerLayer($0)), "static:k=\($0)") }))
         return settings
     }
 
     private var families: [PolicyFamily] {
-        let (k, minimum) = (k, minimum)
+        let minimum = minimum
         var families: [PolicyFamily] = []
         if let profile = options.profile {
             let name = options.profileName
@@ -158,13 +189,10 @@ struct Comparison {
                     return (profile.routing(mu: mu), "\(name)@mu=\(mu)")
                 })
         }
-        families.append(
-            PolicyFamily(name: "top-p", most: 1, fewest: 0) { dial in
-                let p = Float(dial)
-                return (
-                    TopPRouting(p: PerLayer(p), minimum: minimum, maximum: k), "top-p:p=\(p),min=\(minimum),max=\(k)"
-                )
-            })
+        families.append(topP("top-p", temperatures: nil))
+        if let temperatures = options.profile?.topPTemperatures {
+            families.append(topP("top-p, learned temperatures", temperatures: temperatures))
+        }
         families.append(
             PolicyFamily(name: "ratio", most: 0, fewest: 1) { dial in
                 let t = Float(dial)
@@ -173,13 +201,25 @@ struct Comparison {
         return families
     }
 
+    private func topP(_ name: String, temperatures: [Float]?) -> PolicyFamily {
+        let (k, minimum) = (k, minimum)
+        let list = temperatures.map { ",temperature=" + $0.map { "\($0)" }.joined(separator: ",") } ?? ""
+        return PolicyFamily(name: name, most: 1, fewest: 0) { dial in
+            let p = Float(dial)
+            let policy = TopPRouting(
+                p: PerLayer(p), minimum: minimum, maximum: k, temperature: PerLayer(temperatures ?? [1]))
+            return (policy, "top-p:p=\(p),min=\(minimum),max=\(k)\(list)")
+        }
+    }
+
     static let learned = "the learned gate"
     static let perLayer = "per-layer static"
 
     // MARK: Report
 
     private func report(
-        _ curves: [PolicyCurve], reference: PolicyCurve.Point, text: EvaluationText, warnings: [String]
+        _ curves: [PolicyCurve], reference: PolicyCurve.Point, text: EvaluationText,
+        misrouting: [ComparisonReport.Misrouting], warnings: [String]
     ) -> ComparisonReport {
         let bootstrap = PairedBootstrap(seed: options.seed, strata: text.strata)
         let figures = ComparisonFigures(reference: reference.score, text: text, bootstrap: bootstrap)
@@ -204,7 +244,7 @@ struct Comparison {
                 .init(name: curve.name, points: curve.points.dropLast().map(figures.point))
             },
             candidate: candidate.name, matchedExperts: byExperts.compactMap { $0 },
-            matchedLatency: byLatency.compactMap { $0 })
+            matchedLatency: byLatency.compactMap { $0 }, misrouting: misrouting)
     }
 }
 

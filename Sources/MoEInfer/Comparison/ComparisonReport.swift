@@ -110,6 +110,8 @@ public struct ComparisonReport: Sendable, Encodable {
     public let candidate: String
     public let matchedExperts: [Match]
     public let matchedLatency: [Match]
+    /// Re-routing of unsure tokens, by rule; empty without a learned gate.
+    public let misrouting: [Misrouting]
 }
 
 extension ComparisonReport {

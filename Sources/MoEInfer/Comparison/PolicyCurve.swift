@@ -29,23 +29,33 @@ struct DialSearch {
         samples = [(family.most, range.most), (family.fewest, range.fewest)]
     }
 
-    /// False position between the nearest runs on both sides, halving when that is slow.
+    /// False position between the nearest runs on both sides; halving whenever that did not halve the interval (Dekker 1969 in
+    /// spirit), so that a dial of any scale is found in a bounded number of runs.
     mutating func dial(for mean: Double) async throws -> Double {
-        for step in 0..<14 {
-            let above = samples.last { $0.mean >= mean } ?? samples[0]
-            guard let below = samples.first(where: { $0.mean < mean }) else { return above.dial }
-            if let hit = samples.min(by: { abs($0.mean - mean) < abs($1.mean - mean) }),
-                abs(hit.mean - mean) <= tolerance
-            {
-                return hit.dial
-            }
-            let share = step % 3 == 2 ? 0.5 : (above.mean - mean) / (above.mean - below.mean)
-            let dial = above.dial + (below.dial - above.dial) * min(0.95, max(0.05, share))
+        var (width, halves) = (Double.infinity, false)
+        for _ in 0..<48 {
+            let hit = samples.min { abs($0.mean - mean) < abs($1.mean - mean) }!
+            if abs(hit.mean - mean) <= tolerance { return hit.dial }
+            guard let above = samples.last(where: { $0.mean >= mean }), let below = samples.first(where: { $0.mean < mean })
+            else { break }
+            let interval = abs(below.dial - above.dial)
+            // A policy may have no setting between two means: tokens that are all alike.
+            if interval <= 1e-6 * max(1e-3, abs(above.dial)) { return hit.dial }
+            halves = !halves && interval > width / 2
+            width = interval
+            let share = halves ? 0.5 : (above.mean - mean) / (above.mean - below.mean)
+            let dial = above.dial + (below.dial - above.dial) * min(0.98, max(0.02, share))
             let found = try await evaluator.meanExperts(of: family.policy(dial).policy)
-            let index = samples.firstIndex { $0.mean < found } ?? samples.count
-            samples.insert((dial, found), at: index)
+            insert(dial, found)
         }
         return samples.min { abs($0.mean - mean) < abs($1.mean - mean) }!.dial
+    }
+
+    /// Keeps the runs in the order of the dial; the mean falls along it.
+    private mutating func insert(_ dial: Double, _ mean: Double) {
+        let ascends = family.fewest > family.most
+        let index = samples.firstIndex { ascends ? $0.dial > dial : $0.dial < dial } ?? samples.count
+        samples.insert((dial, mean), at: index)
     }
 }
 

@@ -39,7 +39,9 @@ package struct PolicyScore: Sendable {
     package var perplexity: Double { exp(sum(\.loss) / rows) }
     package var kl: Double { sum(\.kl) / rows }
     var topOne: Double { sum(\.agreements) / rows }
-    package var meanExperts: Double { sum(\.evaluations) / max(1, sum(\.tokenLayers)) }
+    package var meanExperts: Double { sum(\.evaluations) / tokenLayers }
+    /// At least 1.
+    var tokenLayers: Double { max(1, sum(\.tokenLayers)) }
     /// Loss less another's, in nats per token, on the same windows; the relative change of perplexity is `expm1` of it.
     func lossDifference(to other: PolicyScore) -> Double { (sum(\.loss) - other.sum(\.loss)) / rows }
 

@@ -15,6 +15,8 @@ package struct ExpertAssignment {
     package let experts: UnsafeMutablePointer<Int32>
     /// [S]: combine weights.
     package let weights: UnsafeMutablePointer<Float>
+    /// [T]: slots that a token has because it was routed again; 0 for all others.
+    package let added: UnsafeMutablePointer<Int32>
     /// Identity experts, which answer with the token's own input. nil: the layer has none.
     let identity: PseudoAssignment?
     /// Constant experts, by their index among the constants. nil: the layer has none.
@@ -29,6 +31,8 @@ package struct ExpertAssignment {
         offsets = scratch.integers(tokenCount + 1)
         experts = scratch.integers(capacity)
         weights = scratch.floats(capacity)
+        added = scratch.integers(tokenCount)
+        added.update(repeating: 0, count: tokenCount)
         offsets[0] = 0
         func room(for kind: PseudoExperts.Kind) -> PseudoAssignment? {
             guard pseudo.contains(where: { $0.kind == kind }) else { return nil }

@@ -57,7 +57,7 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     public let layers: [Layer?]
     /// The least gain, in nats of KL, that an expert must bring.
     public let mu: Float
-    private let logMu: Float
+    let logMu: Float
 
     /// - Precondition: every layer has `expertCount` norms and `(maximum - minimum) · F` weights (a loaded profile has).
     public init(model: String, minimum: Int, maximum: Int, expertCount: Int, layers: [Layer?], mu: Float) {
@@ -65,6 +65,7 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         precondition(0 <= minimum && minimum <= maximum && maximum <= expertCount, "experts per token")
         precondition(
             layers.allSatisfy { $0.map { $0.weights.count == width && $0.expertLogNorms.count == expertCount } ?? true })
+        precondition(layers.allSatisfy { [0, maximum - minimum].contains($0?.deviations.count ?? 0) }, "deviations")
         self.model = model
         self.minimum = minimum
         self.maximum = maximum

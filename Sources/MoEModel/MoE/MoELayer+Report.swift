@@ -69,7 +69,8 @@ extension MoELayer {
                         start: logits + slice.start * router.slotCount, count: slice.count * router.slotCount),
                     offsets: UnsafeBufferPointer(start: assignment.offsets + slice.start, count: slice.count + 1),
                     experts: UnsafeBufferPointer(start: assignment.experts, count: assignment.count),
-                    weights: UnsafeBufferPointer(start: assignment.weights, count: assignment.count)))
+                    weights: UnsafeBufferPointer(start: assignment.weights, count: assignment.count),
+                    added: UnsafeBufferPointer(start: assignment.added + slice.start, count: slice.count)))
         }
     }
 }

@@ -18,7 +18,7 @@ public struct PerLayer<Value: Sendable & Equatable>: Sendable, Equatable {
 }
 
 /// What no policy may ask of a model.
-private func problem(_ name: String, lists: [Int], experts: Int, layerCount: Int, expertCount: Int) -> String? {
+func problem(_ name: String, lists: [Int], experts: Int, layerCount: Int, expertCount: Int) -> String? {
     if expertCount == 0 { return "\(name) routing needs experts, but the model is dense" }
     if experts > expertCount { return "\(name) routing asks for \(experts) experts, but a layer has \(expertCount)" }
     if let count = lists.first(where: { $0 > layerCount }) {

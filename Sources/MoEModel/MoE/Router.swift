@@ -27,55 +27,31 @@ struct Router {
         return logits
     }
 
-    /// Logits `[T, R]` to each token's experts and combine weights.
+    /// Logits `[T, R]` to each token's experts and combine weights: ranking, count, batch policy, weights.
     /// - Parameter x: `[T, d]`, the router's input: for policies that ask for its norm.
     func assign(
         _ logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
     ) -> ExpertAssignment {
-        let limits = step.batch.slices.map { slice in
-            let asked = slice.routing.maximumExperts(modelExpertsPerToken: expertsPerToken, expertCount: slotCount)
-            return min(max(asked, spec.kMin), spec.kMax, spec.selectableSlots)
+        let slices = step.batch.slices
+        let rankings = step.scratch.values(SliceRanking.self, slices.count)
+        var capacity = 0
+        for (index, slice) in slices.enumerated() {
+            rankings[index] = rank(slice, logits: logits, step: step)
+            count(slice, rankings[index], logits: logits, x: x, step: step)
+            capacity += slice.count * rankings[index].limit
         }
-        let capacity = zip(step.batch.slices, limits).reduce(0) { $0 + $1.0.count * $1.1 }
+        applyBatchPolicies(to: rankings, step: step)
+
         let assignment = ExpertAssignment(
             tokenCount: step.rows, capacity: capacity, pseudo: spec.pseudo, scratch: step.scratch)
-        for (slice, limit) in zip(step.batch.slices, limits) {
-            assign(slice, limit: limit, logits: logits, x: x, to: assignment, step: step)
-        }
+        for (index, slice) in slices.enumerated() { weigh(slice, rankings[index], into: assignment) }
         return assignment
     }
 
-    private func assign(
-        _ slice: ForwardBatch.Slice, limit: Int, logits: UnsafePointer<Float>, x: UnsafePointer<Float>,
-        to assignment: ExpertAssignment, step: ForwardStep
-    ) {
-        let count = slice.count
-        let scores = step.scratch.floats(count * slotCount)
-        scores.update(from: logits + slice.start * slotCount, count: count * slotCount)
-        gating.apply(scores, rows: count, count: slotCount)
-        // Weights that keep the mass of the model's k need its scores even where a policy never goes so far.
-        let length = gating.weights == .keepFullMass ? max(limit, expertsPerToken) : limit
-        let ranked = step.scratch.floats(count * length)
-        let rankedSlots = step.scratch.integers(count * length)
-        rank(scores, rows: count, length: length, into: ranked, slots: rankedSlots, step: step)
-
-        let counts = step.scratch.integers(count)
-        self.count(
-            slice, limit: limit, logits: logits, scores: scores, x: x, ranked: ranked, rankedStride: length, into: counts,
-            step: step)
-        for row in 0..<count {
-            let kept = min(max(Int(counts[row]), spec.kMin), limit)
-            let (weights, slots) = (ranked + row * length, rankedSlots + row * length)
-            spec.weigh(UnsafeMutableBufferPointer(start: weights, count: length), slots: slots, kept: kept)
-            assignment.add(token: slice.start + row, slots: slots, weights: weights, count: kept, spec: spec)
-        }
-    }
-
-    /// How many of its ranking the policy gives to each token of the slice: `counts` `[T]`, as asked for.
+    /// How many of its ranking the slice's policy gives to each token, and how many more to those that it routes again.
     private func count(
-        _ slice: ForwardBatch.Slice, limit: Int, logits: UnsafePointer<Float>, scores: UnsafePointer<Float>,
-        x: UnsafePointer<Float>, ranked: UnsafePointer<Float>, rankedStride: Int,
-        into counts: UnsafeMutablePointer<Int32>, step: ForwardStep
+        _ slice: ForwardBatch.Slice, _ ranking: SliceRanking, logits: UnsafePointer<Float>, x: UnsafePointer<Float>,
+        step: ForwardStep
     ) {
         var norms: UnsafeMutablePointer<Float>?
         if slice.routing.usesHiddenNorm {
@@ -85,35 +61,41 @@ struct Router {
         }
         let batch = RoutingBatch(
             layer: layer, layerCount: layerCount, tokenCount: slice.count, firstPosition: slice.firstPosition,
-            phase: slice.phase, expertCount: slotCount, modelExpertsPerToken: expertsPerToken, score: gating.score,
-            rankedCount: limit, logits: logits + slice.start * slotCount, scores: scores, ranked: ranked,
-            rankedStride: rankedStride, hiddenNorms: norms, pool: step.context.pool)
+            phase: slice.phase, expertCount: slotCount, modelExpertsPerToken: expertsPerToken, score: spec.gating.score,
+            rankedCount: ranking.limit, logits: logits + slice.start * slotCount, scores: ranking.scores,
+            ranked: ranking.ranked, rankedStride: ranking.length, hiddenNorms: norms, pool: step.context.pool)
+        let (counts, added) = (ranking.counts, ranking.added)
         // A policy that leaves some out asks for none there, not for what the memory held.
         counts.update(repeating: 0, count: slice.count)
         var span = MutableSpan(_unsafeStart: counts, count: slice.count)
         slice.routing.expertCounts(for: batch, into: &span)
+        for row in 0..<slice.count {
+            counts[row] = Int32(min(max(Int(counts[row]), spec.kMin), ranking.limit))
+            added[row] = counts[row]
+        }
+        slice.routing.reroute(&span, of: batch)
+        for row in 0..<slice.count {
+            // Routing again may add, never take away.
+            counts[row] = min(max(counts[row], added[row]), Int32(ranking.limit))
+            added[row] = counts[row] - added[row]
+        }
     }
 
-    private var gating: GatingFunction { spec.gating }
-
-    /// The best `length` slots of each row by biased score within the best groups, and their scores without the bias.
-    private func rank(
-        _ scores: UnsafeMutablePointer<Float>, rows: Int, length: Int, into ranked: UnsafeMutablePointer<Float>,
-        slots: UnsafeMutablePointer<Int32>, step: ForwardStep
-    ) {
-        guard selectionBias != nil || spec.groups != nil else {
-            return Ops.topK(scores, rows: rows, count: slotCount, k: length, indices: slots, values: ranked)
-        }
-        let selection = step.scratch.floats(rows * slotCount)
-        selection.update(from: scores, count: rows * slotCount)
-        for row in 0..<rows {
-            let values = selection + row * slotCount
-            if let selectionBias { for slot in 0..<slotCount { values[slot] += selectionBias.pointer[slot] } }
-            spec.groups?.mask(values, slots: slotCount)
-        }
-        Ops.topK(selection, rows: rows, count: slotCount, k: length, indices: slots, values: ranked)
-        for row in 0..<rows {
-            for rank in row * length..<(row + 1) * length { ranked[rank] = scores[row * slotCount + Int(slots[rank])] }
+    /// The combine weights of what is kept: the model's rule, and the policy's scale where fewer run than the model was trained
+    /// with. At the model's own count they are the model's, bit for bit, whatever the policy.
+    private func weigh(_ slice: ForwardBatch.Slice, _ ranking: SliceRanking, into assignment: ExpertAssignment) {
+        for row in 0..<slice.count {
+            let (token, kept) = (slice.start + row, Int(ranking.counts[row]))
+            let (weights, slots) = (ranking.ranked + row * ranking.length, ranking.slots + row * ranking.length)
+            spec.weigh(
+                UnsafeMutableBufferPointer(start: weights, count: ranking.length), slots: slots, kept: kept,
+                fullMass: ranking.fullMass?[row])
+            if kept < expertsPerToken {
+                let scale = slice.routing.weightScale(layer: layer, count: kept)
+                if scale != 1 { for rank in 0..<kept { weights[rank] *= scale } }
+            }
+            assignment.added[token] = ranking.added[row]
+            assignment.add(token: token, slots: slots, weights: weights, count: kept, spec: spec)
         }
     }
 

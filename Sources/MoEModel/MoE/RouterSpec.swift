@@ -101,7 +101,10 @@ package struct RouterSpec: Sendable, Equatable {
     ///   - ranked: scores, best first; for ``WeightRule/keepFullMass`` at least k of them
     ///   - slots: their slots
     ///   - kept: how many the policy kept
-    func weigh(_ ranked: UnsafeMutableBufferPointer<Float>, slots: UnsafePointer<Int32>, kept: Int) {
+    ///   - fullMass: for ``WeightRule/keepFullMass`` where `ranked` is not the model's own ranking: see ``fullMass(of:)``
+    func weigh(
+        _ ranked: UnsafeMutableBufferPointer<Float>, slots: UnsafePointer<Int32>, kept: Int, fullMass: Float? = nil
+    ) {
         switch gating.weights {
         case .none: break
         case .renormAllSlots: divide(ranked, kept: kept) { _ in true }
@@ -111,14 +114,20 @@ package struct RouterSpec: Sendable, Equatable {
         case .renormReal:
             divide(ranked, kept: kept) { slots[$0] < realExperts }
         case .keepFullMass:
-            let own = min(slotsPerToken, ranked.count)
-            if kept == own { break }
-            var (mass, full): (Float, Float) = (0, 0)
+            if kept == slotsPerToken, fullMass == nil { break }
+            let full = fullMass ?? self.fullMass(of: ranked.baseAddress!)
+            var mass: Float = 0
             for rank in 0..<kept { mass += ranked[rank] }
-            for rank in 0..<own { full += ranked[rank] }
             if mass > 0 { for rank in 0..<kept { ranked[rank] *= full / mass } }
         }
         if gating.scale != 1 { for rank in 0..<kept { ranked[rank] *= gating.scale } }
+    }
+
+    /// Score mass of the model's own k best. ranked: at least k scores, best first.
+    func fullMass(of ranked: UnsafePointer<Float>) -> Float {
+        var mass: Float = 0
+        for rank in 0..<slotsPerToken { mass += ranked[rank] }
+        return mass
     }
 
     /// The weights of the first `kept` of a ranking; see ``WeightRule``.

@@ -36,6 +36,15 @@ public struct RoutingBatch: ~Copyable {
     /// nil: compute on the calling thread.
     let pool: ThreadPool?
 
+    /// The same tokens with at most `count` of their ranking: what a policy that wraps another shows to it.
+    public func ranked(atMost count: Int) -> RoutingBatch {
+        RoutingBatch(
+            layer: layer, layerCount: layerCount, tokenCount: tokenCount, firstPosition: firstPosition, phase: phase,
+            expertCount: expertCount, modelExpertsPerToken: modelExpertsPerToken, score: score,
+            rankedCount: min(max(count, 0), rankedCount), logits: logits, scores: scores, ranked: ranked,
+            rankedStride: rankedStride, hiddenNorms: hiddenNorms, pool: pool)
+    }
+
     /// Calls `body` with what ``RoutingPolicy/expertCount(for:logits:ranked:)`` is asked with for token `index`: its place, its
     /// logits `[E]` and its ranking `[L]`.
     public func withToken<Result>(

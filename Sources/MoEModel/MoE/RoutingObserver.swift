@@ -35,9 +35,13 @@ public struct RoutingEvent: ~Copyable {
     let offsets: UnsafeBufferPointer<Int32>
     let experts: UnsafeBufferPointer<Int32>
     let weights: UnsafeBufferPointer<Float>
+    let added: UnsafeBufferPointer<Int32>
 
     /// How many experts the compute layer ran for token `index` of the slice: counted by the kernels, not by the policy.
     public func computedExperts(token index: Int) -> Int { Int(evaluations[index]) }
+    /// How many of its experts token `index` has because the gate was unsure and it was routed again (see ``Rerouting``); 0: it was
+    /// not. Pseudo-experts included.
+    public func addedExperts(token index: Int) -> Int { Int(added[index]) }
     /// The expert ids that token `index` was routed to, best first.
     public func selectedExperts(token index: Int) -> [Int] {
         (Int(offsets[index])..<Int(offsets[index + 1])).map { Int(experts[$0]) }

@@ -75,11 +75,43 @@ public protocol RoutingPolicy: Sendable {
     /// must not depend on the others of the batch, so that it is the same however its prompt is cut.
     /// - Parameter counts: `[T]`, to be written; clamped by the caller to `0...ranked.count`.
     func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>)
+
+    /// A second look at what was counted: raises the counts of tokens for which the gate is unsure. What it adds is counted as
+    /// a re-route. Default: none; ``Rerouting`` is one for any policy. Batch-invariant like the count itself.
+    /// - Parameter counts: `[T]`, from 0 to ``RoutingBatch/rankedCount``; lowering one has no effect.
+    func reroute(_ counts: inout MutableSpan<Int32>, of batch: borrowing RoutingBatch)
+
+    /// What the combine weights of a token are multiplied by when `count` experts run, fewer than the model's own k: with less than
+    /// the full sum, a layer's best output is not the plain weighted sum. Default: 1. Never asked at the model's k or above, so
+    /// that static routing stays what it is; never changes a count.
+    ///
+    /// Example, scores `[0.5, 0.25, 0.15, 0.1]`, k = 4, two experts kept and a scale of 1.2: a model that does not renormalise
+    /// weighs them `[0.5, 0.25]` and so `[0.6, 0.3]`, nearer to the mass of 1 of all four; one that divides by the kept
+    /// sum weighs them `[0.667, 0.333]`, so here a scale below 1 is usual: 0.9 gives `[0.6, 0.3]` again.
+    func weightScale(layer: Int, count: Int) -> Float
+
+    /// How the experts of a step's tokens are chosen together, if they are. Default: nil, each token by itself. Anything else makes a
+    /// sequence's text depend on its batch: see ``BatchPolicy``.
+    var batchPolicy: BatchPolicy? { get }
+
+    /// The policy that this one adds to. Default: nil.
+    var wrapped: (any RoutingPolicy)? { get }
 }
 
 extension RoutingPolicy {
     public var usesHiddenNorm: Bool { false }
     public func problem(layerCount: Int, expertCount: Int) -> String? { nil }
+    public func reroute(_ counts: inout MutableSpan<Int32>, of batch: borrowing RoutingBatch) {}
+    public func weightScale(layer: Int, count: Int) -> Float { 1 }
+    public var batchPolicy: BatchPolicy? { nil }
+    public var wrapped: (any RoutingPolicy)? { nil }
+
+    /// The policy that counts, within whatever wraps it.
+    package var innermost: any RoutingPolicy {
+        var policy: any RoutingPolicy = self
+        while let inner = policy.wrapped { policy = inner }
+        return policy
+    }
 
     public func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>) {
         for token in 0..<batch.tokenCount {

@@ -22,7 +22,7 @@ extension RoutingProfile {
         guard version == Self.version else {
             throw reader.error("unknown version", expected: "\(Self.version)", found: "\(version)")
         }
-        model = try reader.required(json.string("model"), "model")
+        model = try reader.label(json, "model")
         expertCount = try reader.integer(json, "expert_count", 1...65536)
         maximum = try reader.integer(json, "k_max", 1...expertCount)
         minimum = try reader.integer(json, "k_min", 0...maximum)
@@ -59,8 +59,8 @@ extension RoutingProfile {
         defaultPoint = try json.string("default_point")
         if let defaultPoint, !points.contains(where: { $0.name == defaultPoint }) {
             throw reader.error(
-                "'default_point' is no point", expected: points.map(\.name).joined(separator: ", "),
-                found: "'\(defaultPoint)'")
+                "'default_point' is no point", expected: points.prefix(16).map(\.name).joined(separator: ", "),
+                found: "'\(defaultPoint.prefix(64))'")
         }
         curve = json.value("curve") == nil ? [] : try reader.points(json, "curve", maximum: maximum)
 
@@ -94,6 +94,18 @@ extension RoutingProfile {
         func required<Value>(_ value: Value?, _ name: String) throws(ModelFileError) -> Value {
             guard let value else { throw error("'\(name)' is missing") }
             return value
+        }
+
+        /// A name that is shown to people: printable, and not a book.
+        func label(_ json: JSONObject, _ key: String, in place: String? = nil) throws(ModelFileError) -> String {
+            let name = place.map { "\($0).\(key)" } ?? key
+            let text = try required(json.string(key), name)
+            guard (1...128).contains(text.utf8.count),
+                !text.unicodeScalars.contains(where: { $0.properties.generalCategory == .control })
+            else {
+                throw error("'\(name)' is no name", expected: "1 to 128 printable bytes", found: "\(text.utf8.count) bytes")
+            }
+            return text
         }
 
         func integer(
@@ -156,7 +168,7 @@ extension RoutingProfile {
                 let name = "\(key)[\(index)]"
                 points.append(
                     Point(
-                        name: key == "curve" ? "" : try required(object.string("name"), "\(name).name"),
+                        name: key == "curve" ? "" : try label(object, "name", in: name),
                         mu: try number(object, "mu", 0...1e30, in: name),
                         meanExperts: try double(object, "mean_k", 0...Double(maximum), in: name),
                         perplexity: try double(object, "perplexity", 0...1e300, in: name),
@@ -200,6 +212,7 @@ extension RoutingProfile {
             "    {\"mean_k\": \($0.meanExperts), \"k\": [\($0.counts.map { "\($0)" }.joined(separator: ", "))]}"
         }
         var optional = ""
+        if let defaultPoint { optional += "  \"default_point\": \(Self.quoted(defaultPoint)),\n" }
         if !curve.isEmpty { optional += "  \"curve\": [\n\(curve.joined(separator: ",\n"))\n  ],\n" }
         if !allocations.isEmpty {
             optional += "  \"per_layer_static\": [\n\(allocations.joined(separator: ",\n"))\n  ],\n"
@@ -214,7 +227,7 @@ extension RoutingProfile {
               "k_max": \(maximum),
               "expert_count": \(expertCount),
               "layer_count": \(self.layers.count),
-            \(defaultPoint.map { "  \"default_point\": \(Self.quoted($0)),\n" } ?? "")  "points": [
+              "points": [
             \(points.joined(separator: ",\n"))
               ],
             \(optional)  "layers": [
@@ -232,19 +245,13 @@ extension RoutingProfile {
             + "\"kl\": \(point.kl)\(topOne)}"
     }
 
-    private static func field(_ name: String, _ values: [Float]) -> String {
-        values.isEmpty ? "" : ",\n      \"\(name)\": [\(list(values))]"
+    /// Names have no control characters.
+    private static func quoted(_ name: String) -> String {
+        "\"" + name.map { $0 == "\"" || $0 == "\\" ? "\\\($0)" : String($0) }.joined() + "\""
     }
 
-    private static func quoted(_ text: String) -> String {
-        let escaped = text.unicodeScalars.map { scalar -> String in
-            switch scalar {
-            case "\"", "\\": "\\\(scalar)"
-            case "\u{0}"..."\u{1f}": "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
-            default: String(scalar)
-            }
-        }
-        return "\"" + escaped.joined() + "\""
+    private static func field(_ name: String, _ values: [Float]) -> String {
+        values.isEmpty ? "" : ",\n      \"\(name)\": [\(list(values))]"
     }
 
     private static func list(_ values: [Float]) -> String {

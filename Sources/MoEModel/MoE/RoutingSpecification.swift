@@ -2,16 +2,66 @@
 
 /// A policy as text, as `--routing` takes it:
 /// `native` | `static` | `static:k=4` | `static:k=4,4,2,2` | `top-p:p=0.7,min=1,max=8,temperature=1.2` | `ratio:min=2,t=0.3`
-/// | `profile:P.json` | `profile:P.json@parity` | `profile:P.json@mu=0.01` | `profile` | `profile@fast` | `profile@mu=0.01`.
+/// | `absolute:c=0.1,min=1` | `union:k0=2,k=4` | `profile:P.json` | `profile:P.json@parity` | `profile:P.json@mu=0.01` | `profile`
+/// | `profile@fast` | `profile@mu=0.01`.
 ///
 /// `native` is the model's own routing: by the profile that it carries, else static. `profile` without a file is a point of the
 /// profile that the model carries, and needs one. Both are ``NativeRouting``, which a request resolves.
 ///
 /// Values that may differ per layer are lists; layers past the end take the last value.
+///
+/// What follows a `+` changes the policy before it, any of the above:
+/// - `+reroute:margin=0.15,entropy=0.7,z=1,add=1` gives tokens of which the gate is unsure more experts (``Rerouting``); at least
+///   one of `margin`, `entropy` and `z`.
+/// - `+union:k0=2` takes all but k0 of a token's experts from the batch's (``UnionRouting``); `union:k0=2,k=4` is
+///   `static:k=4+union:k0=2`.
+///
+/// Example: `profile:P.json@fast+reroute:z=1`. A `+` elsewhere, as in a file's name, is left alone.
 public enum RoutingSpecification {
     /// - Throws: ``RoutingSpecificationError``, one line that names the field, what was expected and what was found;
     ///   ``ModelFileError`` for a profile that cannot be used.
     public static func parse(_ text: String) throws -> any RoutingPolicy {
+        var parts = text.split(separator: "+", omittingEmptySubsequences: false).map(String.init)
+        var suffixes: [(name: String, fields: String?)] = []
+        while parts.count > 1 {
+            let pair = parts[parts.count - 1].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                .map(String.init)
+            let name = pair[0].trimmingSpaces
+            guard ["reroute", "union"].contains(name) else { break }
+            guard !suffixes.contains(where: { $0.name == name }) else {
+                throw RoutingSpecificationError(text, "'+\(name)' is given twice")
+            }
+            suffixes.append((name, pair.count > 1 ? pair[1] : nil))
+            parts.removeLast()
+        }
+        var policy = try base(parts.joined(separator: "+"))
+        for (name, list) in suffixes.reversed() {
+            var fields = try Fields(list, of: text)
+            if name == "reroute" {
+                policy = try reroute(policy, &fields, of: text)
+            } else if policy.batchPolicy == nil {
+                policy = UnionRouting(own: try fields.integer("k0", 1...1024, required: true)!, policy)
+            } else {
+                throw RoutingSpecificationError(text, "'union' is given twice")
+            }
+            try fields.finish()
+        }
+        return policy
+    }
+
+    private static func reroute(_ base: any RoutingPolicy, _ fields: inout Fields, of text: String) throws -> Rerouting {
+        let policy = Rerouting(
+            base, margin: try fields.numbers("margin", 0...1).map(PerLayer.init),
+            entropy: try fields.numbers("entropy", 0...1).map(PerLayer.init), deviations: try fields.number("z", 0...100),
+            added: try fields.integer("add", 1...1024) ?? 1)
+        guard policy.margin != nil || policy.entropy != nil || policy.deviations != nil else {
+            throw RoutingSpecificationError(text, "'+reroute' needs 'margin', 'entropy' or 'z'")
+        }
+        return policy
+    }
+
+    /// A policy without what may follow it.
+    private static func base(_ text: String) throws -> any RoutingPolicy {
         let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
         let name = parts[0].trimmingSpaces
         if name == "profile", parts.count > 1 { return try profile(parts[1].trimmingSpaces, of: text) }
@@ -37,9 +87,23 @@ public enum RoutingSpecification {
             policy = RatioRouting(
                 minimum: try fields.integer("min", 0...1024) ?? 1,
                 threshold: PerLayer(try fields.numbers("t", 0...1, required: true)!))
+        case "absolute":
+            policy = AbsoluteRouting(
+                minimum: try fields.integer("min", 0...1024) ?? 1,
+                threshold: PerLayer(try fields.numbers("c", -1000...1000, required: true)!))
+        case "union":
+            let own = try fields.integer("k0", 1...1024, required: true)!
+            let count = try fields.integers("k", 1...1024)
+            if let count, let fewer = count.first(where: { $0 < own }) {
+                throw RoutingSpecificationError(text, "'k' is \(fewer) but 'k0' is \(own)")
+            }
+            policy = UnionRouting(own: own, StaticRouting(expertsPerToken: count.map(PerLayer.init)))
+        case "reroute":
+            throw RoutingSpecificationError(text, "'reroute' follows another policy, as in static:k=4+reroute:margin=0.05")
         default:
             throw RoutingSpecificationError(
-                text, "unknown policy '\(name)'; expected native, static, top-p or ratio, or profile:FILE")
+                text,
+                "unknown policy '\(name)'; expected native, static, top-p, ratio, absolute or union, or profile:FILE")
         }
         try fields.finish()
         return policy
@@ -113,8 +177,11 @@ private struct Fields {
         }
     }
 
-    mutating func integer(_ name: String, _ range: ClosedRange<Int>) throws -> Int? {
-        guard let list = try integers(name, range) else { return nil }
+    mutating func integer(_ name: String, _ range: ClosedRange<Int>, required: Bool = false) throws -> Int? {
+        guard let list = try integers(name, range) else {
+            if required { throw RoutingSpecificationError(text, "'\(name)' is missing") }
+            return nil
+        }
         guard list.count == 1 else {
             throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)")
         }
@@ -130,6 +197,14 @@ private struct Fields {
         }
         if required, found == nil { throw RoutingSpecificationError(text, "'\(name)' is missing") }
         return found
+    }
+
+    mutating func number(_ name: String, _ range: ClosedRange<Float>) throws -> Float? {
+        guard let list = try numbers(name, range) else { return nil }
+        guard list.count == 1 else {
+            throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)")
+        }
+        return list[0]
     }
 
     private mutating func list<Value>(

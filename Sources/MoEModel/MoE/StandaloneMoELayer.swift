@@ -32,17 +32,20 @@ package final class StandaloneMoELayer {
     }
 
     /// x `[T, d]` to the layer's output `[T, d]`.
-    /// - Parameter slices: tokens of each sequence, in order; nil: all of one.
+    /// - Parameters:
+    ///   - slices: tokens of each sequence, in order; nil: all of one.
+    ///   - phases: of each sequence; nil: prefill.
+    ///   - routings: of each sequence; nil: `routing`.
     package func callAsFunction(
-        _ x: [Float], slices: [Int]? = nil, routing: any RoutingPolicy = StaticRouting(),
-        observer: (any RoutingObserver)? = nil
+        _ x: [Float], slices: [Int]? = nil, phases: [ForwardPhase]? = nil, routing: any RoutingPolicy = StaticRouting(),
+        routings: [any RoutingPolicy]? = nil, observer: (any RoutingObserver)? = nil
     ) throws -> [Float] {
         let tokens = x.count / width
         var batch = ForwardBatch()
-        for count in slices ?? [tokens] {
+        for (index, count) in (slices ?? [tokens]).enumerated() {
             batch.append(
-                tokens: [Int32](repeating: 0, count: count), firstPosition: 0, blockTable: [0], phase: .prefill,
-                routing: routing, observer: observer, logits: [])
+                tokens: [Int32](repeating: 0, count: count), firstPosition: 0, blockTable: [0],
+                phase: phases?[index] ?? .prefill, routing: routings?[index] ?? routing, observer: observer, logits: [])
         }
         precondition(batch.count == tokens && x.count == tokens * width)
         context.scratch.reset()

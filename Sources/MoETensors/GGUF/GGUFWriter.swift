@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Writes a copy of a GGUF file in which one string of the metadata is set or removed. All else is the same bytes: the other
-/// entries and the tensors' table in their order, the data as it lies (offsets count from its start). Only the padding before the
-/// data changes, because the metadata before it has another size.
+/// entries and the tensors' table in their order, the data as it lies (offsets count from its start). Only the padding before
+/// the data changes, because the metadata before it has another size.
 ///
 /// Of a split model this is the first shard, which holds the metadata.
 package struct GGUFWriter: Sendable {
