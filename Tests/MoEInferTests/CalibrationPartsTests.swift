@@ -17,7 +17,7 @@ import Testing
     @Test func recordsAreKeptBitForBitAndDamageIsSeen() async throws {
         let path = FileManager.default.temporaryDirectory.appendingPathComponent("journal-\(UUID().uuidString)").path
         defer { try? FileManager.default.removeItem(atPath: path) }
-        let values = [0.1, -0.0, .infinity, 5e-324, 1 / 3]
+        let values = [0.1, -0.0, .infinity, Double.leastNonzeroMagnitude, 1 / 3]
         let first = try journal(path)
         _ = try await first.value("x") { values }
         _ = try await first.value("empty") { [] }
