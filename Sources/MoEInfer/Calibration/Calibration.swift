@@ -125,7 +125,8 @@ struct Calibration {
             .find(
                 unpriced,
                 logMus: (0..<plan.jointPasses).map {
-                    counts.logMu(mean: means.isEmpty ? Double(shape.maximum) / 2 : means[$0 % means.count], logPrices: equal)
+                    counts.logMu(
+                        mean: means.isEmpty ? Double(shape.maximum) / 2 : means[$0 % means.count], logPrices: equal)
                 })
         let tuned = try await GateTuning(
             passes: passes, windows: text.choice, means: tunedMeans, counts: counts, rounds: plan.rounds,
@@ -165,7 +166,8 @@ struct Calibration {
         let report = CalibrationReport(
             verdict: CalibrationReport.verdict(comparison), warnings: text.warnings + diversity.warnings,
             model: model, estimate: estimate, resumedMeasurements: passes.journal.resumedRecords,
-            diversity: diversity, trainTokens: text.train.count * options.window, choiceTokens: text.choice.count * options.window,
+            diversity: diversity, trainTokens: text.train.count * options.window,
+            choiceTokens: text.choice.count * options.window,
             heldOutTokens: text.heldOut.count * options.window, perplexity: reference.perplexity,
             points: points.map(CalibrationReport.Figures.init),
             curve: curve.dropFirst().map(CalibrationReport.Figures.init), layers: layers,

@@ -103,7 +103,8 @@ public struct CalibrationReport: Sendable, Encodable {
             if match.klDifference95[0] > 0 { return "loses to \(match.bestOther) at \(place)" }
             return "is not told apart from \(match.bestOther) at \(place)"
         }
-        return "by mean KL to static, against the best of static, per-layer static, top-p, ratio and absolute, the learned gate "
+        return
+            "by mean KL to static, against the best of static, per-layer static, top-p, ratio and absolute, the learned gate "
             + parts.joined(separator: ", ")
     }
 }
