@@ -23,7 +23,10 @@ import Testing
         _ = try await first.value("empty") { [] }
         let second = try journal(path)
         #expect(second.resumedRecords == 2)
-        let back = try await second.value("x") { Issue.record("measured again"); return [] }
+        let back = try await second.value("x") {
+            Issue.record("measured again")
+            return []
+        }
         #expect(back.map(\.bitPattern) == values.map(\.bitPattern))
         #expect(try journal(path, restarts: true).resumedRecords == 0)
         #expect(throws: RequestError.self) { try journal(path, binding: "b") }

@@ -24,7 +24,8 @@ extension Calibration {
         }
         for mean in shape.allocatedMeans {
             // Of the same sum as the others; the nearest to uniform that there is.
-            let sum = Int(((mean - Double(shape.minimum)) * Double(samples.count)).rounded()) + shape.minimum * samples.count
+            let sum =
+                Int(((mean - Double(shape.minimum)) * Double(samples.count)).rounded()) + shape.minimum * samples.count
             let (even, more) = (sum / samples.count, sum % samples.count)
             var uniform = [Int](repeating: shape.maximum, count: shape.layerCount)
             for (index, layer) in samples.keys.sorted().enumerated() { uniform[layer] = even + (index < more ? 1 : 0) }
@@ -61,7 +62,8 @@ extension Calibration {
         for target in shape.comparedMeans {
             result.ceilings.append(
                 try await Ceilings(
-                    passes: passes, windows: windows, samples: samples, shape: shape, prices: logPrices.mapValues { exp($0) }
+                    passes: passes, windows: windows, samples: samples, shape: shape,
+                    prices: logPrices.mapValues { exp($0) }
                 ).find(gate.routing(mu: Float(exp(logMu(Double(target))))), mean: target))
         }
         return result
@@ -127,10 +129,11 @@ struct Ceilings {
         }
         let oracle = counts(\.errors)
         let sets = counts(\.bestSets)
-        let uniform = moe.reduce(0.0) { sum, layer in
-            sum + prices[layer]!
-                * (0..<tokens).reduce(0) { $0 + Double(samples[layer]!.errors[$1 * width + target]) }
-        } / Double(max(tokens, 1))
+        let uniform =
+            moe.reduce(0.0) { sum, layer in
+                sum + prices[layer]!
+                    * (0..<tokens).reduce(0) { $0 + Double(samples[layer]!.errors[$1 * width + target]) }
+            } / Double(max(tokens, 1))
         let model = gateErrors(gate, samples: samples, shape: shape, prices: prices)
 
         var scores: [PolicyScore] = [PolicyScore(), PolicyScore(), PolicyScore()]
@@ -161,7 +164,8 @@ struct Ceilings {
             let predictions = sample.predictions(head, shape: shape)
             let threshold = log(gate.mu) - head.logPrice
             for token in 0..<sample.count {
-                let count = shape.minimum
+                let count =
+                    shape.minimum
                     + predictions[token * steps..<(token + 1) * steps].prefix { $0 > threshold }.count
                 error += prices[layer]! * Double(sample.errors[token * width + count])
             }

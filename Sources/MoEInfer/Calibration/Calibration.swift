@@ -125,7 +125,8 @@ struct Calibration {
             .find(
                 unpriced,
                 logMus: (0..<plan.jointPasses).map {
-                    counts.logMu(mean: means.isEmpty ? Double(shape.maximum) / 2 : means[$0 % means.count], logPrices: equal)
+                    counts.logMu(
+                        mean: means.isEmpty ? Double(shape.maximum) / 2 : means[$0 % means.count], logPrices: equal)
                 })
         let tuned = try await GateTuning(
             passes: passes, windows: text.choice, means: tunedMeans, counts: counts, rounds: plan.rounds,
@@ -133,7 +134,8 @@ struct Calibration {
         ) { prices, logMu in profile(heads, prices: prices).routing(mu: Float(exp(logMu))) }
         .run([equal.mapValues { _ in Self.scale(joint) }, joint.mapValues { log($0) }, Self.halved(joint)])
         let logPrices = Self.rescaled(tuned.best.logPrices, to: joint)
-        let gate = profile(heads, prices: logPrices)
+        let (scaled, scaleShare) = try await scaled(heads, choice: choice, counts: counts, logPrices: logPrices)
+        let gate = profile(scaled, prices: logPrices)
         let logMu = { (mean: Double) in counts.logMu(mean: mean, logPrices: logPrices) }
 
         var baselines = Baselines()
@@ -164,12 +166,14 @@ struct Calibration {
         let report = CalibrationReport(
             verdict: CalibrationReport.verdict(comparison), warnings: text.warnings + diversity.warnings,
             model: model, estimate: estimate, resumedMeasurements: passes.journal.resumedRecords,
-            diversity: diversity, trainTokens: text.train.count * options.window, choiceTokens: text.choice.count * options.window,
+            diversity: diversity, trainTokens: text.train.count * options.window,
+            choiceTokens: text.choice.count * options.window,
             heldOutTokens: text.heldOut.count * options.window, perplexity: reference.perplexity,
             points: points.map(CalibrationReport.Figures.init),
             curve: curve.dropFirst().map(CalibrationReport.Figures.init), layers: layers,
             tuning: CalibrationReport.Tuning(
-                equalPrices: tuned.starts[0], jointPrices: tuned.starts[1], tuned: tuned.best.objective),
+                equalPrices: tuned.starts[0], jointPrices: tuned.starts[1], tuned: tuned.best.objective,
+                scaleShare: scaleShare),
             ceilings: baselines.ceilings, comparison: comparison)
         return (result, report)
     }
@@ -205,7 +209,8 @@ struct Calibration {
         // An expert that was rarely seen takes the mean of all.
         let norms = zip(layer.logNorms, layer.expertTokens).map { Float(($0 + 4 * mean) / ($1 + 4)) }
         return CalibrationTrace.Preparation(
-            expertLogNorms: norms, delta: max(1e-30, 1e-3 * layer.meanError(shape.minimum)))
+            expertLogNorms: norms, delta: max(1e-30, 1e-3 * layer.meanError(shape.minimum)),
+            outputSquare: layer.meanError(0))
     }
 
     private func fit(train: [Int: LayerTrace], choice: [Int: LayerTrace]) throws -> [Int: HeadFit] {
@@ -250,6 +255,44 @@ struct Calibration {
             heads[index] = head(weights)
         }
         return heads
+    }
+
+    /// Heads with the combine weights' scales γ, all of the way, half, or none: whichever measures best at matched mean k, and none
+    /// unless others are better by 2 %. Their error is always less; the model's output need not follow.
+    private func scaled(
+        _ heads: [Int: LearnedRouting.Layer], choice: [Int: LayerTrace], counts: CountModel, logPrices: [Int: Double]
+    ) async throws -> (heads: [Int: LearnedRouting.Layer], share: Double) {
+        let shares: [Float] = [0, 0.5, 1]
+        let candidates = shares.map { share in
+            Dictionary(
+                uniqueKeysWithValues: heads.map { index, head in
+                    let scales = share == 0 ? [] : choice[index]!.scales.dropLast().map { 1 + ($0 - 1) * share }
+                    return (
+                        index,
+                        LearnedRouting.Layer(
+                            temperature: head.temperature, logPrice: 0, expertLogNorms: head.expertLogNorms,
+                            weights: head.weights, scales: scales, deviations: head.deviations)
+                    )
+                })
+        }
+        guard plan.rounds > 0, !tunedMeans.isEmpty else { return (candidates[0], 0) }
+        let policies = candidates.flatMap { heads in
+            tunedMeans.map { mean in
+                profile(heads, prices: logPrices).routing(
+                    mu: Float(exp(counts.logMu(mean: mean, logPrices: logPrices))))
+            }
+        }
+        let scores = try await passes.scores("scales", phase: "joint tuning", of: policies, on: text.choice).dropFirst()
+        let relative = candidates.indices.map { candidate in
+            tunedMeans.indices.reduce(0.0) { sum, mean in
+                let (ours, plain) = (scores[1 + candidate * tunedMeans.count + mean], scores[1 + mean])
+                let ratio = zip(ours.windows, plain.windows).reduce(0) { $0 + $1.0.kl / max($1.1.kl, 1e-9) }
+                return sum + log(max(ratio / Double(plain.windows.count), 1e-12))
+            } / Double(tunedMeans.count)
+        }
+        let best = relative.indices.min { relative[$0] < relative[$1] }!
+        let chosen = relative[best] < -0.02 ? best : 0
+        return (candidates[chosen], Double(shares[chosen]))
     }
 
     private func profile(_ heads: [Int: LearnedRouting.Layer], prices logPrices: [Int: Double]) -> RoutingProfile {

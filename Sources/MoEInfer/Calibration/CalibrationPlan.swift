@@ -28,7 +28,7 @@ struct CalibrationPlan: Equatable {
 
     /// Tokens that run through the model, phase by phase.
     var phases: [(name: String, tokens: Int)] {
-        let tune = 3 + (groups > 1 ? rounds * (2 * groups + 2 + 2) : 0)
+        let tune = 3 + (groups > 1 ? rounds * (2 * groups + 2 + 2) : 0) + (rounds > 0 ? 4 : 0)
         let each = min(LayerAllocation.roundCandidates, layers * max(layers - 1, 0))
         var phases = [
             ("norms", norms), ("trace", train), ("trace, choice", choice), ("layer prices", 2 * jointPasses * choice),
@@ -42,7 +42,7 @@ struct CalibrationPlan: Equatable {
             ]
         }
         phases.append(("operating points", (curvePoints + 1 + 4) * heldOut))
-        if compares { phases.append(("comparison", comparedMeans * (4 * 8 + 7) * heldOut)) }
+        if compares { phases.append(("comparison", comparedMeans * (5 * 8 + 8) * heldOut)) }
         return phases.map { ($0.0, $0.1 * window) }
     }
 

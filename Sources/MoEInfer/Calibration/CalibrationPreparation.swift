@@ -32,7 +32,8 @@ struct CalibrationPreparation {
             train: text.train.count, choice: text.choice.count, heldOut: text.heldOut.count, window: options.window,
             tunedMeans: min(2, max(1, shape.comparedMeans.count)), comparedMeans: shape.comparedMeans.count,
             allocatedMeans: shape.allocatedMeans.count,
-            layers: layers, groups: min(layers, 12), rounds: 3, jointPasses: 6, allocationRounds: 4, topPGroups: min(layers, 8),
+            layers: layers, groups: min(layers, 12), rounds: 3, jointPasses: 6, allocationRounds: 4,
+            topPGroups: min(layers, 8),
             curvePoints: 18, compares: options.compares)
         let speed = try await Self.tokensPerSecond(llm, window: text.train[0])
         var (chosen, reduced): (CalibrationPlan, String?) = (full, nil)
@@ -83,7 +84,8 @@ struct CalibrationPreparation {
     }
 
     /// Names all that measurements depend on.
-    private static func binding(_ model: String, texts: [String], heldOut: [String], options: CalibrationOptions) -> String {
+    private static func binding(_ model: String, texts: [String], heldOut: [String], options: CalibrationOptions) -> String
+    {
         var hash = SHA256()
         for text in texts + ["\u{0}held out"] + heldOut {
             hash.update(data: Data("\(text.utf8.count):".utf8))

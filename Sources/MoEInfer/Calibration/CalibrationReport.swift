@@ -36,7 +36,7 @@ public struct CalibrationReport: Sendable, Encodable {
         public let jointPrice: Double
         /// R² of the log gains on tokens that were not fitted.
         public let explainedVariance: Double
-        /// `[K + 1]`: γ_m, the scale of the best m experts' sum nearest to the whole. Reported only.
+        /// `[K + 1]`: γ_m, the scale of the best m experts' sum nearest to the whole.
         public let scales: [Float]
     }
 
@@ -45,6 +45,8 @@ public struct CalibrationReport: Sendable, Encodable {
         public let equalPrices: Double
         public let jointPrices: Double
         public let tuned: Double
+        /// How much of the scales γ is in the profile: 0, a half or 1, whichever gave the least KL.
+        public let scaleShare: Double
     }
 
     /// How far the gate is from what could be reached, on the choice windows: Σ λ e, priced errors in nats, and KL.
@@ -101,7 +103,8 @@ public struct CalibrationReport: Sendable, Encodable {
             if match.klDifference95[0] > 0 { return "loses to \(match.bestOther) at \(place)" }
             return "is not told apart from \(match.bestOther) at \(place)"
         }
-        return "by mean KL to static, against the best of static, per-layer static, top-p and ratio, the learned gate "
+        return
+            "by mean KL to static, against the best of static, per-layer static, top-p, ratio and absolute, the learned gate "
             + parts.joined(separator: ", ")
     }
 }

@@ -9,7 +9,8 @@ import MoEModel
 /// Legend: E experts, K experts per token, H = K - kMin steps, F features. Bytes: 8 · temperatures · F · (F + H), and little else.
 struct LayerTrace {
     var tokens = 0
-    /// `[K + 1]`: sums of e_m, the squared error of keeping the best m experts.
+    /// `[K + 1]`: sums of e_m, the squared error of keeping the best m experts; after the first pass scaled, see
+    /// ``CalibrationTrace``.
     var errors: [Double]
     /// `[K + 1]`: sums of `<y_K, y_m>` and `<y_m, y_m>`, see ``GramError/products(_:weights:renormalizes:add:)``.
     var crossProducts: [Double]
@@ -43,12 +44,17 @@ struct LayerTrace {
 }
 
 /// Observes full-k runs and sums up, per layer, what one more expert would have been worth. Used by the engine's thread.
+///
+/// From the second pass on errors are scaled per token by 2 s̄ / (s̄ + s), s the square of the layer's full output and s̄ its mean:
+/// measured KL follows such errors better than plain ones (docs/routing.md).
 final class CalibrationTrace: ExpertOutputObserver, @unchecked Sendable {
     /// What the second pass needs from the first, per layer.
     struct Preparation {
         let expertLogNorms: [Float]
         /// Keeps the log of a gain finite.
         let delta: Double
+        /// Mean ‖y_K‖².
+        let outputSquare: Double
     }
 
     let shape: GateShape
@@ -104,11 +110,18 @@ final class CalibrationTrace: ExpertOutputObserver, @unchecked Sendable {
             gram.withUnsafeMutableBufferPointer { LinearAlgebra.gram(rows, width: width, into: $0.baseAddress!) }
         }
         GramError.errors(gram, weights: weights, renormalizes: shape.renormalizes, into: &errors)
+        // What a layer says loudly, later layers hear loudly: half of an error counts relative to the output's own square.
+        var scale = 1.0
+        if let square = preparation?[outputs.layer]?.outputSquare, square > 0 {
+            scale = 2 * square / (square + errors[0])
+            for m in errors.indices { errors[m] *= scale }
+        }
         let norm = Self.norm(outputs.hidden)
         add(layer: outputs.layer, logits: outputs.logits, norm: norm)
         if keepsSamples {
             if maximum <= GramError.setLimit {
                 GramError.bestSets(gram, weights: weights, renormalizes: shape.renormalizes, into: &bestSets)
+                for m in bestSets.indices { bestSets[m] *= scale }
             } else {
                 bestSets = errors
             }

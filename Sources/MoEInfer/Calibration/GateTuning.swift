@@ -39,7 +39,9 @@ struct GateTuning {
             .min { $0.objective < $1.objective }!
         let layers = first.keys.sorted()
         let size = (layers.count + groups - 1) / max(groups, 1)
-        let parts = stride(from: 0, to: layers.count, by: max(size, 1)).map { Array(layers[$0..<min($0 + size, layers.count)]) }
+        let parts = stride(from: 0, to: layers.count, by: max(size, 1)).map {
+            Array(layers[$0..<min($0 + size, layers.count)])
+        }
         var step = 0.7
         for round in 0..<(parts.count > 1 ? rounds : 0) {
             let moves = parts.flatMap { part in

@@ -26,7 +26,9 @@ struct JointPrices {
     /// - Parameter logMus: a run for each: the log prices around which tokens draw.
     func find(_ profile: RoutingProfile, logMus: [Double]) async throws -> [Int: Double] {
         let moe = samples.keys.sorted()
-        var (products, right) = ([Double](repeating: 0, count: moe.count * moe.count), [Double](repeating: 0, count: moe.count))
+        var (products, right) = (
+            [Double](repeating: 0, count: moe.count * moe.count), [Double](repeating: 0, count: moe.count)
+        )
         for (index, logMu) in logMus.enumerated() {
             var start = 0
             for (number, window) in windows.enumerated() {

@@ -36,6 +36,9 @@ struct PolicyComparison {
             let threshold = try await passes.match(
                 "\(name)/ratio", phase: "comparison", mean: mean, from: 0, to: 1, on: windows, ratio)
             policies.append(("ratio", ratio(threshold)))
+            let floor = try await passes.match(
+                "\(name)/absolute", phase: "comparison", mean: mean, from: 0, to: 1, on: windows, absolute)
+            policies.append(("absolute", absolute(floor)))
             let scores = try await passes.scores(name, phase: "comparison", of: policies.map(\.1), on: windows)
             let figures = zip(policies, scores.dropFirst()).map { CalibrationReport.Figures($0.0, mu: nil, score: $1) }
             let best = figures.indices.dropFirst().min { figures[$0].kl < figures[$1].kl }!
@@ -58,6 +61,10 @@ struct PolicyComparison {
         return policy(
             try await passes.match(
                 "\(name)/top-p", phase: "comparison", mean: mean, from: 1, to: 0, on: windows, policy))
+    }
+
+    private func absolute(_ threshold: Double) -> AbsoluteRouting {
+        AbsoluteRouting(minimum: profile.minimum, threshold: PerLayer(Float(threshold)))
     }
 
     private func ratio(_ threshold: Double) -> RatioRouting {
