@@ -348,6 +348,6 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
         }
         run(pool, quantize_worker, &call, elements < serial_quantize_elements);
     }
-    run(pool, compute_worker, &call, cost < serial_cost);
+    run(pool, compute_worker, &call, cost < serial_cost || call.unit_count < 2);
     return 0;
 }

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "kernel_table.h"
-#include "pool_internal.h"
 #include "row_kernels.h"
+#include "row_split.h"
 
 const moe_row_kernels *moe_row_kernels_best(void) {
 #if defined(__x86_64__)
@@ -17,36 +17,30 @@ const moe_row_kernels *moe_row_kernels_best(void) {
     return &moe_row_kernels_ref;
 }
 
-/// Elements that a worker must get before it is worth waking: a few microseconds of work.
-enum { GRAIN_COPY = 1 << 14, GRAIN_EXP = 1 << 12 };
-
-typedef void (*range_function)(const void *context, int64_t first, int64_t end);
-
 typedef struct range_split {
-    range_function function;
+    moe_range_function function;
     const void *context;
     int64_t total, piece;
     moe_work_counter counter;
 } range_split;
 
 static void run_pieces(void *context, int32_t worker, int32_t workers) {
-    (void)worker, (void)workers;
+    (void)workers;
     range_split *split = context;
     for (;;) {
         const int64_t first = moe_work_take(&split->counter) * split->piece;
         if (first >= split->total) return;
         const int64_t end = split->total - first < split->piece ? split->total : first + split->piece;
-        split->function(split->context, first, end);
+        split->function(split->context, first, end, worker);
     }
 }
 
-/// Runs function over 0..<total, in pieces of at least `grain` on several workers when there are enough for two.
-static void split_range(moe_pool *pool, int64_t total, int64_t grain, range_function function, const void *context) {
+void moe_split_range(moe_pool *pool, int64_t total, int64_t grain, moe_range_function function, const void *context) {
     if (total <= 0) return;
     if (grain < 1) grain = 1;
     const int64_t workers = pool == NULL ? 1 : moe_pool_threads(pool);
     if (workers == 1 || total < 2 * grain) {
-        function(context, 0, total);
+        function(context, 0, total, 0);
         return;
     }
     range_split split = {.function = function, .context = context, .total = total};
@@ -54,9 +48,6 @@ static void split_range(moe_pool *pool, int64_t total, int64_t grain, range_func
     split.piece = even > grain ? even : grain;
     moe_pool_run_pieces(pool, run_pieces, &split);
 }
-
-/// Rows of `width` that make up `elements`.
-static int64_t rows_of(int64_t elements, int64_t width) { return width > 0 ? (elements + width - 1) / width : elements; }
 
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -69,7 +60,8 @@ typedef struct norm_context {
     int32_t d;
 } norm_context;
 
-static void norm_range(const void *context, int64_t first, int64_t end) {
+static void norm_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
     const norm_context *c = context;
     for (int64_t row = first; row < end; row++) {
         c->kernels->rms_norm(c->x + row * c->x_stride, c->weight, c->eps, c->y + row * c->y_stride, c->d);
@@ -79,7 +71,7 @@ static void norm_range(const void *context, int64_t first, int64_t end) {
 void moe_rms_norm(moe_pool *pool, const float *x, int64_t x_stride, const float *weight, float eps, float *y,
                   int64_t y_stride, int32_t rows, int32_t d) {
     const norm_context context = {moe_row_kernels_best(), x, weight, y, eps, x_stride, y_stride, d};
-    split_range(pool, rows, rows_of(GRAIN_COPY, d), norm_range, &context);
+    moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_COPY, d), norm_range, &context);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -90,24 +82,26 @@ typedef struct elementwise_context {
     float *out;
 } elementwise_context;
 
-static void swiglu_range(const void *context, int64_t first, int64_t end) {
+static void swiglu_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
     const elementwise_context *c = context;
     c->kernels->swiglu(c->a + first, c->b + first, c->out + first, end - first);
 }
 
 void moe_swiglu(moe_pool *pool, const float *gate, const float *up, float *out, int64_t count) {
     const elementwise_context context = {moe_row_kernels_best(), gate, up, out};
-    split_range(pool, count, GRAIN_EXP, swiglu_range, &context);
+    moe_split_range(pool, count, MOE_GRAIN_EXP, swiglu_range, &context);
 }
 
-static void add_range(const void *context, int64_t first, int64_t end) {
+static void add_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
     const elementwise_context *c = context;
     c->kernels->add(c->out + first, c->a + first, end - first);
 }
 
 void moe_add(moe_pool *pool, float *y, const float *x, int64_t count) {
     const elementwise_context context = {moe_row_kernels_best(), x, NULL, y};
-    split_range(pool, count, GRAIN_COPY, add_range, &context);
+    moe_split_range(pool, count, MOE_GRAIN_COPY, add_range, &context);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -122,7 +116,8 @@ typedef struct rope_context {
     bool neox;
 } rope_context;
 
-static void rope_range(const void *context, int64_t first, int64_t end) {
+static void rope_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
     const rope_context *c = context;
     for (int64_t row = first; row < end; row++) {
         const int64_t angles = (int64_t)c->positions[row] * c->half;
@@ -134,7 +129,7 @@ void moe_rope(moe_pool *pool, float *x, int64_t x_stride, const int32_t *positio
               int32_t rows, int32_t heads, int32_t head_dim, int32_t rotary_dim, bool neox) {
     const rope_context context = {moe_row_kernels_best(), x, positions, cos, sin, x_stride, heads, head_dim, rotary_dim / 2,
                                   neox};
-    split_range(pool, rows, rows_of(GRAIN_COPY, (int64_t)heads * head_dim), rope_range, &context);
+    moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_COPY, (int64_t)heads * head_dim), rope_range, &context);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -142,31 +137,6 @@ void moe_rope(moe_pool *pool, float *x, int64_t x_stride, const int32_t *positio
 void moe_softmax(float *x, int64_t stride, int32_t rows, int32_t n) {
     const moe_row_kernels *kernels = moe_row_kernels_best();
     for (int64_t row = 0; row < rows; row++) kernels->softmax(x + row * stride, n);
-}
-
-/// Whether a ranks before b. Equal numbers do not: the one that came first stays first.
-static bool ranks_before(float a, float b) { return a > b || (isnan(b) && !isnan(a)); }
-
-/// The first `count` places of a descending insertion sort: few places, and most elements fail the first comparison.
-static void top_k_row(const float *x, int32_t n, int32_t count, int32_t *indices, float *values) {
-    int32_t filled = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (filled == count && !ranks_before(x[i], values[count - 1])) continue;
-        int32_t place = filled < count ? filled++ : count - 1;
-        for (; place > 0 && ranks_before(x[i], values[place - 1]); place--) {
-            values[place] = values[place - 1];
-            indices[place] = indices[place - 1];
-        }
-        values[place] = x[i];
-        indices[place] = i;
-    }
-}
-
-void moe_top_k(const float *x, int64_t stride, int32_t rows, int32_t n, int32_t count, int32_t *indices, float *values) {
-    if (count < 1) return;
-    for (int64_t row = 0; row < rows; row++) {
-        top_k_row(x + row * stride, n, count, indices + row * count, values + row * count);
-    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -182,7 +152,8 @@ typedef struct combine_context {
     bool accumulate;
 } combine_context;
 
-static void combine_range(const void *context, int64_t first, int64_t end) {
+static void combine_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
     const combine_context *c = context;
     for (int64_t row = first; row < end; row++) {
         float *out = c->out + row * c->out_stride;
@@ -208,7 +179,7 @@ void moe_combine(moe_pool *pool, const float *expert_out, const int32_t *offsets
     const combine_context context = {moe_row_kernels_best(), expert_out, offsets, slots, weights, out, out_stride, d,
                                      accumulate};
     const int64_t pairs = (int64_t)offsets[rows] - offsets[0] + rows;
-    split_range(pool, rows, rows_of(GRAIN_COPY, pairs * d / rows), combine_range, &context);
+    moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_COPY, pairs * d / rows), combine_range, &context);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -220,7 +191,8 @@ typedef struct gated_context {
     int32_t d;
 } gated_context;
 
-static void gated_range(const void *context, int64_t first, int64_t end) {
+static void gated_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
     const gated_context *c = context;
     for (int64_t row = first; row < end; row++) {
         const float share = c->gate == NULL ? 1.0f : 1.0f / (1.0f + expf(-c->gate[row]));
@@ -230,7 +202,7 @@ static void gated_range(const void *context, int64_t first, int64_t end) {
 
 void moe_add_gated(moe_pool *pool, const float *gate, const float *x, float *out, int32_t rows, int32_t d) {
     const gated_context context = {moe_row_kernels_best(), gate, x, out, d};
-    split_range(pool, rows, rows_of(GRAIN_COPY, d), gated_range, &context);
+    moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_COPY, d), gated_range, &context);
 }
 
 bool moe_all_finite(const float *x, int64_t count) {

@@ -68,17 +68,6 @@ package enum Ops {
         moe_softmax(x, Int64(count), Int32(rows), Int32(count))
     }
 
-    /// The `k` largest of each row of `count`, best first, ties to the lower index; NaN is the smallest.
-    /// - Parameters:
-    ///   - indices: `[rows, k]`, as `values`
-    package static func topK(
-        _ x: UnsafePointer<Float>, rows: Int, count: Int, k: Int, indices: UnsafeMutablePointer<Int32>,
-        values: UnsafeMutablePointer<Float>
-    ) {
-        precondition(k <= count, "the \(k) largest of \(count)")
-        moe_top_k(x, Int64(count), Int32(rows), Int32(count), Int32(k), indices, values)
-    }
-
     /// The weighted sum of each row's expert outputs: `output[t] (+)= Σ weights[s] · expertOutput[slots[s]]` over s in
     /// `offsets[t]..<offsets[t + 1]`, in that order. A row without slots becomes 0, or stays when `accumulate`.
     ///

@@ -18,7 +18,8 @@ public final class RoutingStatistics: RoutingObserver {
     }
 
     private struct State {
-        var layers: [Int: Layer] = [:]
+        /// By layer of the model; those without experts stay empty.
+        var layers: [Layer] = []
         var modelEvaluations = 0
         var bytes = 0
         var gateSeconds = 0.0
@@ -32,7 +33,8 @@ public final class RoutingStatistics: RoutingObserver {
     public func observe(_ event: borrowing RoutingEvent) {
         let (layer, tokens, experts) = (event.layer, event.tokenCount, event.expertCount)
         state.withLock { state in
-            state.layers[layer, default: Layer()].add(event)
+            while state.layers.count <= layer { state.layers.append(Layer()) }
+            state.layers[layer].add(event)
             state.modelEvaluations += tokens * min(event.modelExpertsPerToken, experts)
             state.bytes += event.expertBytes
             state.gateSeconds += event.gateSeconds
@@ -46,34 +48,34 @@ public final class RoutingStatistics: RoutingObserver {
     public var usage: MoEUsage? {
         state.withLock { state in
             if state.layers.isEmpty { return nil }
-            let length = state.layers.values.map(\.histogram.count).max() ?? 0
+            let length = state.layers.map(\.histogram.count).max() ?? 0
             var histogram = [Int](repeating: 0, count: length)
-            for layer in state.layers.values {
+            for layer in state.layers {
                 for (k, count) in layer.histogram.enumerated() { histogram[k] += count }
             }
-            let tokens = state.layers.values.reduce(0) { $0 + $1.tokens }
-            let evaluations = state.layers.values.reduce(0) { $0 + $1.evaluations }
+            let tokens = state.layers.reduce(0) { $0 + $1.tokens }
+            let evaluations = state.layers.reduce(0) { $0 + $1.evaluations }
             return MoEUsage(
                 meanExperts: tokens == 0 ? 0 : Double(evaluations) / Double(tokens), histogram: histogram,
                 expertEvaluations: evaluations, expertBytesRead: state.bytes,
                 savedFraction: state.modelEvaluations == 0
                     ? 0 : 1 - Double(evaluations) / Double(state.modelEvaluations),
                 gateTimeFraction: state.forwardSeconds == 0 ? 0 : min(1, state.gateSeconds / state.forwardSeconds),
-                reroutes: state.layers.values.reduce(0) { $0 + $1.reroutes })
+                reroutes: state.layers.reduce(0) { $0 + $1.reroutes })
         }
     }
 
     /// Experts computed so far, and the (token, layer) pairs that they were computed for.
     var evaluations: (evaluations: Int, tokenLayers: Int) {
         state.withLock { state in
-            state.layers.values.reduce((0, 0)) { ($0.0 + $1.evaluations, $0.1 + $1.tokens) }
+            state.layers.reduce((0, 0)) { ($0.0 + $1.evaluations, $0.1 + $1.tokens) }
         }
     }
 
     /// By layer, ascending; empty for a dense model.
     public var layers: [LayerRouting] {
         state.withLock { state in
-            state.layers.sorted { $0.key < $1.key }.map { index, layer in
+            state.layers.enumerated().filter { !$1.load.isEmpty }.map { index, layer in
                 LayerRouting(
                     layer: index, meanExperts: layer.tokens == 0 ? 0 : Double(layer.evaluations) / Double(layer.tokens),
                     histogram: layer.histogram, expertLoad: layer.load, reroutes: layer.reroutes,
@@ -85,7 +87,10 @@ public final class RoutingStatistics: RoutingObserver {
 
 extension RoutingStatistics.Layer {
     fileprivate mutating func add(_ event: borrowing RoutingEvent) {
-        if load.isEmpty { load = [Int](repeating: 0, count: event.expertCount) }
+        if load.isEmpty {
+            load = [Int](repeating: 0, count: event.expertCount)
+            histogram.reserveCapacity(event.expertCount + 1)
+        }
         tokens += event.tokenCount
         for token in 0..<event.tokenCount {
             let computed = event.computedExperts(token: token)
@@ -94,7 +99,7 @@ extension RoutingStatistics.Layer {
             evaluations += computed
             if event.addedExperts(token: token) > 0 { reroutes += 1 }
             event.forEachExpert(token: token) { expert, _ in load[expert] += 1 }
-            entropy += event.routerEntropy(token: token)
         }
+        entropy += event.totalRouterEntropy
     }
 }

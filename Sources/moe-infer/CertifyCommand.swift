@@ -83,7 +83,7 @@ struct CertifyCommand: AsyncParsableCommand {
             [
                 $0.domain, "\($0.tokensScored)", Figures.number($0.staticPerplexity, 3), Figures.number($0.perplexity, 3),
                 Figures.percent($0.perplexityChange), Figures.interval($0.perplexityChange95.map { 100 * $0 }, 2),
-                Figures.number($0.kl, 4), Figures.interval($0.kl95, 4), Figures.number(100 * $0.topOne, 1) + " %",
+                Figures.small($0.kl), Figures.small($0.kl95), Figures.number(100 * $0.topOne, 1) + " %",
                 Figures.number($0.meanExperts, 2),
             ]
         }

@@ -27,6 +27,7 @@ struct Chart {
         svg text{fill:var(--dim);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line);stroke-width:1}
         svg polyline{fill:none;stroke-width:1.6}svg .main polyline{stroke-width:3}
         .s0{--c:hsl(8 75% 52%)}.s1{--c:hsl(215 65% 52%)}.s2{--c:hsl(150 50% 40%)}.s3{--c:hsl(280 45% 55%)}.s4{--c:hsl(40 85% 45%)}
+        .s5{--c:hsl(0 0% 50%)}.s6{--c:hsl(330 60% 60%)}
         svg polyline{stroke:var(--c)}svg circle{fill:var(--c)}
         .key{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.9rem;margin:.5rem 0}
         .key i{display:inline-block;width:1.4rem;height:.25rem;background:var(--c);vertical-align:middle;margin-right:.4rem}
@@ -35,7 +36,7 @@ struct Chart {
     /// The names and colours of series, for several charts with the same ones.
     static func key(_ series: [Series]) -> String {
         let entries = series.enumerated().map { index, one in
-            "<span class=\"s\(index % 5)\"><i></i>\(one.isMain ? "<b>\(Page.escape(one.name))</b>" : Page.escape(one.name))</span>"
+            "<span class=\"s\(index % 7)\"><i></i>\(one.isMain ? "<b>\(Page.escape(one.name))</b>" : Page.escape(one.name))</span>"
         }
         return "<div class=\"key\">\(entries.joined())</div>"
     }
@@ -80,7 +81,7 @@ struct Chart {
                     + "\(Page.escape($0.note))</title></circle>"
             }
             return
-                "<g class=\"s\(index % 5)\(series[index].isMain ? " main" : "")\"><polyline points=\"\(path)\"/>\(dots.joined())</g>"
+                "<g class=\"s\(index % 7)\(series[index].isMain ? " main" : "")\"><polyline points=\"\(path)\"/>\(dots.joined())</g>"
         }
         return """
             <figure><figcaption>\(Page.escape(title)) <small>\(Page.escape(yLabel))</small></figcaption>

@@ -128,8 +128,8 @@ struct CompareCommand: AsyncParsableCommand {
     private static func misrouting(_ found: [ComparisonReport.Misrouting]) -> String {
         func row(_ name: String, _ figures: ComparisonReport.Misrouting.Figures, _ last: [String] = ["", ""]) -> [String] {
             [
-                name, Figures.number(figures.meanExperts, 2), Figures.number(figures.kl, 4),
-                Figures.number(figures.worstKL, 3), figures.mixedKL.map { Figures.number($0, 4) } ?? "",
+                name, Figures.number(figures.meanExperts, 2), Figures.small(figures.kl),
+                Figures.small(figures.worstKL), figures.mixedKL.map { Figures.small($0) } ?? "",
             ] + last
         }
         var rows = [
@@ -139,7 +139,7 @@ struct CompareCommand: AsyncParsableCommand {
         for one in found {
             let rule = one.rerouted.routing.split(separator: "+reroute:").last.map(String.init) ?? ""
             rows.append(
-                row(rule, one.rerouted, [Figures.percent(one.reroutes), Figures.interval(one.worstDifference95, 3)]))
+                row(rule, one.rerouted, [Figures.number(100 * one.reroutes) + " %", Figures.small(one.worstDifference95)]))
             rows.append(row("  control: dial instead", one.control))
         }
         return
@@ -151,8 +151,8 @@ struct CompareCommand: AsyncParsableCommand {
         let worst = point.domains.first { $0.domain == point.worstDomain }
         return [
             name, Figures.number(point.meanExperts, 2), Figures.percent(point.perplexityChange),
-            Figures.interval(point.perplexityChange95.map { 100 * $0 }, 2), Figures.number(point.kl, 4),
-            Figures.number(point.kl99, 3), Figures.number(100 * point.topOne, 1) + " %",
+            Figures.interval(point.perplexityChange95.map { 100 * $0 }, 2), Figures.small(point.kl),
+            Figures.small(point.kl99), Figures.number(100 * point.topOne, 1) + " %",
             worst.map { "\($0.domain) \(Figures.percent($0.perplexityChange))" } ?? "",
             Figures.number(point.decode.timeRatio, 3), Figures.number(point.decode.tokensPerSecond.median),
             Figures.number(100 * point.decode.gateTimeFraction, 1) + " %",
@@ -167,8 +167,8 @@ struct CompareCommand: AsyncParsableCommand {
                 + matches.flatMap { match in
                     match.differences.map {
                         [
-                            Figures.number(match.at, 3), $0.policy, Figures.number($0.kl, 4),
-                            Figures.interval($0.kl95, 4), Figures.percent($0.perplexity),
+                            Figures.number(match.at, 3), $0.policy, Figures.small($0.kl),
+                            Figures.small($0.kl95), Figures.percent($0.perplexity),
                             Figures.interval($0.perplexity95.map { 100 * $0 }, 2),
                         ]
                     }

@@ -59,7 +59,7 @@ struct ComparePage {
             let points = (policy.points + [report.reference]).map { point -> (x: Double, y: Double, note: String) in
                 let (x, y) = place(point)
                 let note =
-                    "\(Figures.number(point.meanExperts, 2)) experts, KL \(Figures.number(point.kl, 4)), "
+                    "\(Figures.number(point.meanExperts, 2)) experts, KL \(Figures.small(point.kl)), "
                     + "perplexity \(Figures.percent(point.perplexityChange)), time \(Figures.number(point.decode.timeRatio, 3))"
                 return (x, y, note)
             }
@@ -86,18 +86,18 @@ struct ComparePage {
             -> String
         {
             "<tr><th title=\"\(escape(figures.routing))\">\(escape(name))</th><td>\(Figures.number(figures.meanExperts, 2))</td>"
-                + "<td>\(Figures.number(figures.kl, 4))</td><td>\(Figures.number(figures.worstKL, 3))</td>"
-                + "<td>\(figures.mixedKL.map { Figures.number($0, 4) } ?? "")</td>\(last)</tr>"
+                + "<td>\(Figures.small(figures.kl))</td><td>\(Figures.small(figures.worstKL))</td>"
+                + "<td>\(figures.mixedKL.map { Figures.small($0) } ?? "")</td>\(last)</tr>"
         }
         var rows = row("none", first.base)
         for one in report.misrouting {
             let rule = one.rerouted.routing.split(separator: "+reroute:").last.map(String.init) ?? ""
             rows += row(
                 rule, one.rerouted,
-                "<td>\(Figures.percent(one.reroutes))</td>"
+                "<td>\(Figures.number(100 * one.reroutes)) %</td>"
                     + cell(
-                        one.worstDifference95, Figures.number(one.worstDifference, 3),
-                        Figures.interval(one.worstDifference95, 3)))
+                        one.worstDifference95, Figures.small(one.worstDifference),
+                        Figures.small(one.worstDifference95)))
             rows += row("control: the dial instead", one.control)
         }
         return """
@@ -113,7 +113,7 @@ struct ComparePage {
         let rows = matches.flatMap { match in
             match.differences.enumerated().map { index, one in
                 "<tr><th>\(index == 0 ? Figures.number(match.at, 3) : "")</th><td>\(escape(one.policy))</td>"
-                    + cell(one.kl95, Figures.number(one.kl, 4), Figures.interval(one.kl95, 4))
+                    + cell(one.kl95, Figures.small(one.kl), Figures.small(one.kl95))
                     + cell(
                         one.perplexity95, Figures.percent(one.perplexity),
                         Figures.interval(one.perplexity95.map { 100 * $0 }, 2) + " %") + "</tr>"
@@ -137,8 +137,8 @@ struct ComparePage {
                 return
                     "<tr><th title=\"\(escape(point.routing))\">\(escape(policy.name))</th><td>\(Figures.number(point.meanExperts, 2))</td>"
                     + "<td title=\"\(Figures.interval(point.perplexityChange95.map { 100 * $0 }, 2)) %\">"
-                    + "\(Figures.percent(point.perplexityChange))</td><td>\(Figures.number(point.kl, 4))</td>"
-                    + "<td>\(Figures.number(point.kl99, 3))</td><td>\(Figures.number(100 * point.topOne, 1)) %</td>"
+                    + "\(Figures.percent(point.perplexityChange))</td><td>\(Figures.small(point.kl))</td>"
+                    + "<td>\(Figures.small(point.kl99))</td><td>\(Figures.number(100 * point.topOne, 1)) %</td>"
                     + "<td title=\"\(quartiles)\">\(Figures.number(point.decode.timeRatio, 3))</td>"
                     + "<td>\(Figures.number(point.decode.tokensPerSecond.median))</td>"
                     + "<td>\(Figures.number(100 * point.decode.gateTimeFraction, 1)) %</td>"
@@ -200,7 +200,7 @@ struct ComparePage {
 
     private static let style = """
 
-        h1{font-size:1.3rem;line-height:1.35}.figures{font-size:.88rem}.figures td,.figures th{padding:.1rem .6rem .1rem 0}
+        h1{font-size:1.3rem;line-height:1.35}.figures{font-size:.88rem}.figures td,.figures th{white-space:nowrap;padding:.1rem .6rem .1rem 0}
         .figures tr{border-bottom:1px solid var(--line)}.even{color:var(--dim)}.good{color:hsl(150 60% 35%)}.bad{color:hsl(8 75% 50%)}
         .figures{display:block;overflow-x:auto}
         """

@@ -37,6 +37,16 @@ enum Figures {
     /// A relative change: `+0.42 %`.
     static func percent(_ change: Double) -> String { String(format: "%+.2f %%", 100 * change) }
 
+    /// Three digits that say something: `0.0123`, `-0.00041`.
+    static func small(_ value: Double) -> String {
+        if value == 0 { return "0" }
+        let digits = max(0, min(7, 2 - Int(log10(abs(value)).rounded(.down))))
+        return String(format: "%.\(digits)f", value)
+    }
+
+    /// As ``small(_:)``.
+    static func small(_ interval: [Double]) -> String { interval.map(small).joined(separator: " to ") }
+
     /// `-0.0012 to 0.0003`
     static func interval(_ bounds: [Double], _ digits: Int) -> String {
         bounds.map { number($0, digits) }.joined(separator: " to ")

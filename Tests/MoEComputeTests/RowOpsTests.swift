@@ -112,7 +112,7 @@ import Testing
         for (index, value) in values.enumerated() { x[index] = value }
         let (indices, best) = (numbers.filled(9, Int32(-1)), numbers.filled(9, Float(0)))
         for k in 1...9 {
-            Ops.topK(x, rows: 1, count: 9, k: k, indices: indices, values: best)
+            Ops.topK(x, rows: 1, count: 9, k: k, indices: indices, values: best, pool: nil)
             #expect((0..<k).map { Int(indices[$0]) } == Array([8, 2, 3, 5, 6, 0, 4, 1, 7].prefix(k)))
             #expect((0..<k).allSatisfy { best[$0].bitPattern == x[Int(indices[$0])].bitPattern })
         }
@@ -124,7 +124,7 @@ import Testing
         let x = numbers.floats(rows * n)
         for index in 0..<rows * n { x[index] = (x[index] * 10).rounded() }  // many ties
         let (indices, best) = (numbers.filled(rows * k, Int32(-1)), numbers.filled(rows * k, Float(0)))
-        Ops.topK(x, rows: rows, count: n, k: k, indices: indices, values: best)
+        Ops.topK(x, rows: rows, count: n, k: k, indices: indices, values: best, pool: nil)
         for row in 0..<rows {
             let sorted = (0..<n).sorted { (x[row * n + $0], $1) > (x[row * n + $1], $0) }
             #expect((0..<k).map { Int(indices[row * k + $0]) } == Array(sorted.prefix(k)))

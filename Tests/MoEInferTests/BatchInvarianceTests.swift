@@ -69,6 +69,16 @@ import Testing
         #expect(zip(alone, together).contains { $0.route != $1.route })
     }
 
+    /// A certificate says what any run does; this one could not.
+    @Test func unionIsNotCertified() async throws {
+        let llm = try await Self.llm()
+        await #expect {
+            _ = try await llm.certify([("one", Self.prompts.joined(separator: "\n"))], routing: "top-p:p=0.9+union:k0=2")
+        } throws: {
+            "\($0)".contains("cannot be certified")
+        }
+    }
+
     private static func together(_ llm: LLM, _ policy: any RoutingPolicy) async throws -> [Outcome] {
         try await withThrowingTaskGroup(of: (Int, Outcome).self) { group in
             for (index, prompt) in prompts.enumerated() {

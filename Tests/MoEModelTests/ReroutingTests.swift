@@ -52,16 +52,6 @@ import Testing
         #expect(found.tokens.map(\.added) == shares.map { $0 > threshold ? 2 : 0 })
     }
 
-    @Test func entropyOfKnownRows() {
-        func entropy(_ logits: [Float]) -> Float { Rerouting.relativeEntropy(logits.span) }
-        #expect(abs(entropy([2, 2, 2, 2]) - 1) < 1e-6)
-        #expect(abs(entropy([0.7, 0.1, 0.1, 0.1].map { log($0) }) - 0.678) < 1e-3)
-        #expect(abs(entropy([0, -.infinity, 0, -.infinity]) - 0.5) < 1e-6)
-        #expect(entropy([100, -100, -100]) < 1e-6)
-        #expect(entropy([3]) == 0)
-        #expect(entropy([.nan, 1]).isNaN)
-    }
-
     /// Nothing exceeds the model's own k, and a token that is there already is not counted.
     @Test func theModelsOwnCountIsTheEnd() throws {
         // k = 3: of one expert, two more; of two, one; of three, none.

@@ -59,6 +59,30 @@ private func logits(_ probabilities: [Float]) -> [Float] { probabilities.map { l
         #expect([cool, plain, hot] == [1, 2, 3])
     }
 
+    /// The worked example of ``TopPRouting``: masses of scores that do not sum to 1.
+    @Test func topPCountsTheMassOfTheModelsOwnScores() throws {
+        let scores: [Float] = [0.9, 0.6, 0.3, 0.2]
+        func count(_ text: String, _ score: RouterScore, logits: [Float], ranked: [Float] = [0.9, 0.6, 0.3, 0.2]) throws
+            -> Int
+        {
+            let context = RoutingContext(
+                layer: 0, layerCount: 1, position: 0, phase: .decode, expertCount: 4, modelExpertsPerToken: 2, score: score)
+            return try RoutingSpecification.parse(text).expertCount(for: context, logits: logits.span, ranked: ranked.span)
+        }
+        let sigmoid = scores.map { log($0 / (1 - $0)) }
+        #expect(try count("top-p:p=0.7", .sigmoid, logits: sigmoid) == 2)
+        #expect(try count("top-p:p=0.8", .sigmoid, logits: sigmoid) == 3)
+        #expect(try count("top-p:p=0.8,temperature=0.5", .sigmoid, logits: sigmoid) == 2)
+        // The logit whose softplus is the score squared.
+        let softplus = scores.map { log(expm1($0 * $0)) }
+        #expect(try count("top-p:p=0.7", .sqrtSoftplus, logits: softplus) == 2)
+        #expect(try count("top-p:p=0.8", .sqrtSoftplus, logits: softplus) == 3)
+        #expect(try count("top-p:p=0.8", .none, logits: scores) == 3)
+        // Without the negative ones there is a sum of 1.5: 0.6 and 0.4.
+        #expect(try count("top-p:p=0.9", .none, logits: [0.9, 0.6, -3, -9], ranked: [0.9, 0.6, -3, -9]) == 2)
+        #expect(try count("top-p:p=0.9,min=2", .none, logits: [-1, -2], ranked: [-1, -2]) == 2)
+    }
+
     @Test func topPPerLayer() throws {
         let policy = try RoutingSpecification.parse("top-p:p=0.5,0.9,temperature=1,1")
         let some = logits([0.6, 0.2, 0.1, 0.1])

@@ -146,9 +146,6 @@ void moe_rope(moe_pool *pool, float *x, int64_t x_stride, const int32_t *positio
 void moe_softmax(float *x, int64_t stride, int32_t rows, int32_t n);
 /// Whether every value is a finite number.
 bool moe_all_finite(const float *x, int64_t count);
-/// For each row the `count` largest of n, descending, ties to the lower index: indices and values [rows, count].
-/// NaN sorts last.
-void moe_top_k(const float *x, int64_t stride, int32_t rows, int32_t n, int32_t count, int32_t *indices, float *values);
 /// The weighted scatter-add of the expert outputs, written as a gather so that the order of summation is fixed by the
 /// token alone: out[t] (+)= sum over s in [offsets[t], offsets[t+1]) of weights[s] * expert_out[slots[s]].
 /// A token without slots gets 0 (or stays, when accumulate).
@@ -156,6 +153,51 @@ void moe_combine(moe_pool *pool, const float *expert_out, const int32_t *offsets
                  const float *weights, float *out, int64_t out_stride, int32_t rows, int32_t d, bool accumulate);
 /// out[t] += sigmoid(gate[t]) * x[t]; gate NULL means 1. The shared expert of Qwen2-MoE.
 void moe_add_gated(moe_pool *pool, const float *gate, const float *x, float *out, int32_t rows, int32_t d);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Routers. All ISAs give the same bits, and a row's result depends on nothing but the row. `isa` is NULL; a name ("ref", …) is
+// for tests: false, and nothing done, when it is not available here. `pool` may be NULL: the calling thread alone.
+// Legend: n experts (one logit each), k experts per token, T rows (tokens).
+
+/// For each row the `count` largest of n, descending, ties to the lower index: indices and values [rows, count].
+/// NaN sorts last. count <= n.
+bool moe_top_k(const char *isa, moe_pool *pool, const float *x, int64_t stride, int32_t rows, int32_t n, int32_t count,
+               int32_t *indices, float *values);
+/// norms[T]: the Euclidean norm of each row of d.
+bool moe_row_norms(const char *isa, moe_pool *pool, const float *x, int64_t stride, int32_t rows, int32_t d, float *norms);
+/// bits[T]: the entropy of softmax(logits) of each row of n, in bits.
+bool moe_router_entropy(const char *isa, moe_pool *pool, const float *logits, int64_t stride, int32_t rows, int32_t n,
+                        float *bits);
+
+/// The learned gate of one layer. Its features of a row, F = 3k + n + 4 of them: 1; log p, the cumulative mass and the log norm of
+/// the k best by logit, where p = softmax(logits / temperature); entropy of p, log-sum-exp of the logits, log of the hidden norm;
+/// the n logits less their mean. log p is at least -50.
+typedef struct moe_learned_gate {
+    const float *expert_log_norms;  // [n]
+    const float *weights;           // [k - minimum, moe_gate_width(n, k)]: F each, then zeros
+    const float *thresholds;        // [k - minimum]
+    float temperature;
+    int32_t n, k, minimum;          // 0 <= minimum <= k <= n, 1 <= k
+} moe_learned_gate;
+
+static inline int64_t moe_gate_features_count(int32_t n, int32_t k) { return 3 * (int64_t)k + n + 4; }
+/// F rounded up to whole vectors.
+static inline int64_t moe_gate_width(int32_t n, int32_t k) { return (moe_gate_features_count(n, k) + 15) / 16 * 16; }
+/// Floats that moe_gate_counts needs for each thread of the pool, or for the calling one: the features of a block of rows.
+static inline int64_t moe_gate_scratch(int32_t n, int32_t k) { return 16 * moe_gate_width(n, k); }
+
+/// features[T, F], rows features_stride apart, of logits[T, n] and the routers' input's norms[T]. The gate needs no weights.
+bool moe_gate_features(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
+                       const float *norms, int32_t rows, float *features, int64_t features_stride);
+/// counts[T]: `minimum`, and one more as long as the next head's product with the features is above its threshold, up to k.
+/// scratch: moe_gate_scratch(n, k) floats for each thread of the pool.
+bool moe_gate_counts(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
+                     const float *norms, int32_t rows, float *scratch, int32_t *counts);
+/// counts[T]: the shortest prefix of ranked[T, limit] that holds p of the mass of scores[T, n], at least `minimum`. The mass of a
+/// score is its power of 1 / temperature; scores below 0 have none.
+bool moe_top_p_counts(const char *isa, moe_pool *pool, const float *scores, int64_t stride, int32_t n, const float *ranked,
+                      int64_t ranked_stride, int32_t limit, int32_t rows, float temperature, float p, int32_t minimum,
+                      int32_t *counts);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Paged KV cache and attention.

@@ -99,6 +99,9 @@ extension LLM {
         measurement: ParityCertificate.Measurement, progress: @escaping @Sendable (CalibrationProgress) -> Void
     ) async throws -> [ParityCertificate.Figures] {
         guard expertsPerToken > 0 else { throw RequestError("the model has no experts: there is nothing to certify") }
+        guard policy.batchPolicy == nil else {
+            throw RequestError("a policy by the batch's union cannot be certified: it depends on what else is running")
+        }
         guard measurement.window >= 16, measurement.window <= contextLength, measurement.tokens >= 1 else {
             throw RequestError(
                 "\(measurement.tokens) tokens in windows of \(measurement.window) were asked for; expected windows of 16 to "

@@ -64,6 +64,9 @@ struct Comparison {
         let text = try EvaluationText(
             texts, tokenizer: try llm.tokenizer, window: options.window, limit: options.tokens, mixes: options.mixes)
         if text.domains.count == 1 { warnings.append("one domain only: a policy may do worse on others") }
+        if text.windows.count < 12 {
+            warnings.append("\(text.windows.count) windows of text only: intervals from so few are too narrow")
+        }
         let evaluator = PolicyEvaluator(llm: llm, windows: text.windows)
 
         let settings = try await settings(evaluator)
@@ -197,6 +200,12 @@ struct Comparison {
             PolicyFamily(name: "ratio", most: 0, fewest: 1) { dial in
                 let t = Float(dial)
                 return (RatioRouting(minimum: minimum, threshold: PerLayer(t)), "ratio:min=\(minimum),t=\(t)")
+            })
+        families.append(
+            // A logarithm: scores of few experts and of many differ by orders of magnitude.
+            PolicyFamily(name: "absolute", most: -14, fewest: 0) { dial in
+                let c = Float(exp(dial))
+                return (AbsoluteRouting(minimum: minimum, threshold: PerLayer(c)), "absolute:c=\(c),min=\(minimum)")
             })
         return families
     }

@@ -47,7 +47,7 @@ struct MisroutingProbe {
     static func rules(deviations: Bool) -> [Rule] {
         let rules = [
             Rule(specification: "margin=0.15,add=2") { Rerouting($0, margin: PerLayer(0.15), added: 2) },
-            Rule(specification: "entropy=0.9,add=2") { Rerouting($0, entropy: PerLayer(0.9), added: 2) },
+            Rule(specification: "entropy=0.7,add=2") { Rerouting($0, entropy: PerLayer(0.7), added: 2) },
         ]
         guard deviations else { return rules }
         return rules + [Rule(specification: "z=0.5,add=2") { Rerouting($0, deviations: 0.5, added: 2) }]

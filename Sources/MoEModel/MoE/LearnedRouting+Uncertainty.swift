@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+
 extension LearnedRouting {
     /// How far the gain that is predicted for expert `count` + 1 falls short of what it must bring, in standard deviations of the
     /// head's error: (log mu - log λ - û) / σ. Negative when the expert is worth its price.
@@ -22,14 +24,12 @@ extension LearnedRouting {
                 return gain
             }
         }
-        return (logMu - layer.logPrice - gain) / layer.deviations[count - minimum]
+        return (log(mu) - layer.logPrice - gain) / layer.deviations[count - minimum]
     }
 
     /// `scales` of the profile's layer, by the count that runs.
     public func weightScale(layer: Int, count: Int) -> Float {
-        guard layers.indices.contains(layer), let scales = layers[layer]?.scales, scales.indices.contains(count) else {
-            return 1
-        }
-        return scales[count]
+        guard layer >= 0, count >= 0, count < maximum, (layer + 1) * maximum <= scales.count else { return 1 }
+        return scales[layer * maximum + count]
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import MoECompute
 
 /// The learned gate: a token gets one more expert while the predicted gain, priced by layer, exceeds `mu`.
 ///
@@ -57,7 +58,18 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     public let layers: [Layer?]
     /// The least gain, in nats of KL, that an expert must bring.
     public let mu: Float
-    let logMu: Float
+    /// The heads as the kernels read them, by layer.
+    private let heads: [Heads?]
+
+    /// `[layers, K]`: every layer's ``Layer/scales``, 1 where it has none. Empty: no layer has any.
+    let scales: [Float]
+
+    private struct Heads: Equatable {
+        /// `[K - kMin, width]`: each head's weights with zeros behind them (``GateView``).
+        var weights: [Float]
+        /// `[K - kMin]`: log mu - log λ
+        var thresholds: [Float]
+    }
 
     /// - Precondition: every layer has `expertCount` norms and `(maximum - minimum) · F` weights (a loaded profile has).
     public init(model: String, minimum: Int, maximum: Int, expertCount: Int, layers: [Layer?], mu: Float) {
@@ -72,7 +84,24 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         self.expertCount = expertCount
         self.layers = layers
         self.mu = mu
-        logMu = log(mu)
+        let logMu = log(mu)
+        let (steps, features) = (maximum - minimum, Self.featureCount(expertCount: expertCount, maximum: maximum))
+        let padded = GateView.width(expertCount: expertCount, maximum: maximum)
+        let scaled = layers.contains { $0?.scales.isEmpty == false }
+        scales = (scaled ? layers : []).flatMap { layer in
+            (0..<maximum).map { count in
+                guard let scales = layer?.scales, count < scales.count else { return 1 }
+                return scales[count]
+            }
+        }
+        heads = layers.map { layer in
+            guard let layer, steps > 0 else { return nil }
+            var weights = [Float](repeating: 0, count: steps * padded)
+            for step in 0..<steps {
+                for feature in 0..<features { weights[step * padded + feature] = layer.weights[step * features + feature] }
+            }
+            return Heads(weights: weights, thresholds: [Float](repeating: logMu - layer.logPrice, count: steps))
+        }
     }
 
     public var usesHiddenNorm: Bool { mu > 0 }
@@ -80,26 +109,46 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int { maximum }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
-        guard mu > 0, logits.count == expertCount, layers.indices.contains(token.layer), let layer = layers[token.layer]
-        else { return maximum }
-        let width = Self.featureCount(expertCount: expertCount, maximum: maximum)
-        let threshold = logMu - layer.logPrice
+        guard logits.count == expertCount else { return maximum }
+        let size = GateView.scratch(expertCount: expertCount, maximum: maximum)
         return logits.withUnsafeBufferPointer { logits in
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { features in
-                Self.fill(
-                    features.baseAddress!, logits: logits, hiddenNorm: token.hiddenNorm, maximum: maximum,
-                    temperature: layer.temperature, expertLogNorms: layer.expertLogNorms)
-                return layer.weights.withUnsafeBufferPointer { weights in
-                    var count = minimum
-                    while count < maximum {
-                        let head = (count - minimum) * width
-                        var gain: Float = 0
-                        for index in 0..<width { gain += weights[head + index] * features[index] }
-                        // A gain that is not a number buys nothing.
-                        if !(gain > threshold) { break }
-                        count += 1
-                    }
-                    return count
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: size) { scratch in
+                var (norm, count) = (token.hiddenNorm, Int32(maximum))
+                withGate(layer: token.layer) { gate in
+                    Ops.gateCounts(
+                        gate, logits: logits.baseAddress!, norms: &norm, rows: 1, scratch: scratch.baseAddress!,
+                        into: &count, pool: nil)
+                }
+                return Int(count)
+            }
+        }
+    }
+
+    public func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>) {
+        let (rows, logits, pool) = (batch.tokenCount, batch.logits, batch.pool)
+        counts.withUnsafeMutableBufferPointer { counts in
+            counts.update(repeating: Int32(maximum))
+            guard batch.expertCount == expertCount, let norms = batch.hiddenNorms else { return }
+            let scratch = batch.scratch.floats(
+                pool.threads * GateView.scratch(expertCount: expertCount, maximum: maximum))
+            withGate(layer: batch.layer) { gate in
+                Ops.gateCounts(
+                    gate, logits: logits, norms: norms, rows: rows, scratch: scratch, into: counts.baseAddress!, pool: pool)
+            }
+        }
+    }
+
+    /// Calls `body` with the layer's gate; not at all where every token gets K: at mu 0, and in layers that it does not know.
+    private func withGate(layer: Int, _ body: (GateView) -> Void) {
+        guard mu > 0, layers.indices.contains(layer), let head = heads[layer], let layer = layers[layer] else { return }
+        layer.expertLogNorms.withUnsafeBufferPointer { norms in
+            head.weights.withUnsafeBufferPointer { weights in
+                head.thresholds.withUnsafeBufferPointer { thresholds in
+                    body(
+                        GateView(
+                            expertLogNorms: norms.baseAddress!, weights: weights.baseAddress!,
+                            thresholds: thresholds.baseAddress!, temperature: layer.temperature, expertCount: expertCount,
+                            maximum: maximum, minimum: minimum))
                 }
             }
         }
@@ -111,7 +160,9 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
 extension LearnedRouting {
     /// F = 3K + E + 4: the constant; log p, cumulative mass and log norm of the K best; entropy, log-sum-exp, log ‖x‖; the E logits
     /// less their mean.
-    package static func featureCount(expertCount: Int, maximum: Int) -> Int { 3 * maximum + expertCount + 4 }
+    package static func featureCount(expertCount: Int, maximum: Int) -> Int {
+        GateView.featureCount(expertCount: expertCount, maximum: maximum)
+    }
 
     /// Writes the features of one token, `[F]`; nothing is allocated.
     ///
@@ -120,57 +171,15 @@ extension LearnedRouting {
         _ features: UnsafeMutablePointer<Float>, logits: UnsafeBufferPointer<Float>, hiddenNorm: Float, maximum: Int,
         temperature: Float, expertLogNorms: [Float]
     ) {
-        let (count, inverse) = (logits.count, 1 / temperature)
-        features[0] = 1
-        let logP = features + 1
-        let mass = logP + maximum
-        let norms = mass + maximum
-        let scalars = norms + maximum
-        let centred = scalars + 3
-
-        // Insertion into the K best: logP holds the logits and `mass` the indices until probabilities replace them.
-        var filled = 0
-        var sum: Float = 0
-        for expert in 0..<count {
-            let logit = logits[expert]
-            sum += logit
-            guard filled < maximum || logit > logP[maximum - 1] else { continue }
-            var rank = filled < maximum ? filled : maximum - 1
-            while rank > 0, logit > logP[rank - 1] {
-                logP[rank] = logP[rank - 1]
-                mass[rank] = mass[rank - 1]
-                rank -= 1
-            }
-            logP[rank] = logit
-            mass[rank] = Float(expert)
-            filled = min(filled + 1, maximum)
-        }
-        let (largest, mean) = (logP[0], sum / Float(count))
-
-        // Z and Σ w log w of w = exp((z - max) / T); entropy = log Z - Σ w log w / Z.
-        var (total, weighted, plain): (Float, Float, Float) = (0, 0, 0)
-        for expert in 0..<count {
-            let logit = logits[expert]
-            let scaled = (logit - largest) * inverse
-            let weight = exp(scaled)
-            total += weight
-            weighted += weight * scaled
-            plain += inverse == 1 ? weight : exp(logit - largest)
-            centred[expert] = logit - mean
-        }
-        let logTotal = log(total)
-        scalars[0] = logTotal - weighted / total
-        scalars[1] = log(plain) + largest
-        scalars[2] = log(max(hiddenNorm, 1e-20))
-
-        var cumulative: Float = 0
-        for rank in 0..<maximum {
-            let expert = Int(mass[rank])
-            norms[rank] = expertLogNorms[expert]
-            let value = max((logP[rank] - largest) * inverse - logTotal, -50)
-            logP[rank] = value
-            cumulative += exp(value)
-            mass[rank] = cumulative
+        precondition(expertLogNorms.count == logits.count)
+        var norm = hiddenNorm
+        expertLogNorms.withUnsafeBufferPointer { norms in
+            // There are no heads to look at: any pointer will do.
+            let gate = GateView(
+                expertLogNorms: norms.baseAddress!, weights: norms.baseAddress!, thresholds: norms.baseAddress!,
+                temperature: temperature, expertCount: logits.count, maximum: maximum, minimum: maximum)
+            Ops.gateFeatures(
+                gate, logits: logits.baseAddress!, norms: &norm, rows: 1, into: features, pool: nil)
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
+import MoECompute
 
 /// A value for every layer: one for all, or one each. Layers past the end take the last.
 public struct PerLayer<Value: Sendable & Equatable>: Sendable, Equatable {
@@ -47,14 +47,31 @@ public struct StaticRouting: RoutingPolicy, Equatable {
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
         expertsPerToken?[token.layer] ?? token.modelExpertsPerToken
     }
+
+    public func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>) {
+        let count = expertsPerToken?[batch.layer] ?? batch.modelExpertsPerToken
+        counts.update(repeating: Int32(clamping: count))
+    }
 }
 
-/// The shortest prefix of the ranking whose probability mass reaches `p`, at a temperature of its own.
+/// The shortest prefix of the ranking whose mass reaches `p`, at a temperature of its own.
 /// Huang et al. 2024, arXiv 2403.07652.
 ///
-/// With probabilities `[0.5, 0.3, 0.1, …]` and p = 0.7 a token gets two experts; with `[0.8, …]`, one. A temperature above 1
-/// flattens the distribution that is *counted*, so tokens get more experts; the weights they are combined with are the
-/// model's own in any case.
+/// The mass of an expert is its score's power of 1 / temperature over the sum of all experts', so that the masses of a layer
+/// sum to 1 whatever the model makes of its logits:
+///
+/// - Of a softmax at temperature 1 they are its probabilities. With `[0.5, 0.3, 0.1, …]` and p = 0.7 a token gets two experts;
+///   with `[0.8, …]`, one. At any temperature they are the softmax of the logits at that temperature.
+/// - Sigmoid scores are each by itself and sum to anything: `[0.9, 0.6, 0.3, 0.2]` (sum 2) have masses
+///   `[0.45, 0.3, 0.15, 0.1]`, so p = 0.7 takes two experts, p = 0.8 three; at temperature 0.5 (squares, sum 1.3) the masses are
+///   `[0.62, 0.28, 0.07, 0.03]`, and p = 0.8 takes two.
+/// - The same holds for `sqrtSoftplus`. Where a logit is its own score, negative ones have no mass.
+///
+/// A selection bias or groups decide who comes first, not how much he weighs: masses are of the scores without bias, over all
+/// experts. So with groups the prefix may end before it holds p, and the token gets `maximum`.
+///
+/// A temperature above 1 flattens the distribution that is *counted*, so tokens get more experts; the weights they are
+/// combined with are the model's own in any case.
 public struct TopPRouting: RoutingPolicy, Equatable {
     public let p: PerLayer<Float>
     public let minimum: Int
@@ -78,22 +95,32 @@ public struct TopPRouting: RoutingPolicy, Equatable {
     }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
-        let inverse = 1 / temperature[token.layer]
-        var largest = -Float.infinity
-        for index in logits.indices { largest = max(largest, logits[index]) }
-        var total: Float = 0
-        for index in logits.indices { total += exp((logits[index] - largest) * inverse) }
-
-        // The ranking holds softmax probabilities q_i of temperature 1; at temperature T the mass is (q_i / q_0)^(1/T) / total.
-        let target = p[token.layer] * total
-        var mass: Float = 0
-        var count = 0
-        while count < ranked.count {
-            mass += inverse == 1 ? ranked[count] / ranked[0] : pow(ranked[count] / ranked[0], inverse)
-            count += 1
-            if mass >= target { break }
+        if logits.isEmpty || ranked.isEmpty { return minimum }
+        var count: Int32 = 0
+        logits.withUnsafeBufferPointer { logits in
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: logits.count) { scores in
+                _ = scores.update(fromContentsOf: logits)
+                GatingFunction(score: token.score, weights: .none).apply(
+                    scores.baseAddress!, rows: 1, count: scores.count)
+                ranked.withUnsafeBufferPointer { ranked in
+                    Ops.topPCounts(
+                        scores: scores.baseAddress!, rows: 1, count: scores.count, ranked: ranked.baseAddress!,
+                        rankedStride: 0, limit: ranked.count, temperature: temperature[token.layer],
+                        p: p[token.layer], minimum: minimum, into: &count, pool: nil)
+                }
+            }
         }
-        return max(count, minimum)
+        return Int(count)
+    }
+
+    public func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>) {
+        let (scores, ranked, pool) = (batch.scores, batch.ranked, batch.pool)
+        counts.withUnsafeMutableBufferPointer { counts in
+            Ops.topPCounts(
+                scores: scores, rows: batch.tokenCount, count: batch.expertCount, ranked: ranked,
+                rankedStride: batch.rankedStride, limit: batch.rankedCount, temperature: temperature[batch.layer],
+                p: p[batch.layer], minimum: minimum, into: counts.baseAddress!, pool: pool)
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
-
 /// A count policy with a second look at the tokens for which the gate is unsure: they are routed again with `added` more
 /// experts. As text: `static:k=2+reroute:margin=0.15,entropy=0.7,add=1`.
 ///
@@ -25,6 +23,7 @@ public struct Rerouting: RoutingPolicy {
     public let entropy: PerLayer<Float>?
     /// z, from 0 on.
     public let deviations: Float?
+    /// At least 1.
     public let added: Int
     /// The learned gate that `base` is or wraps.
     private let learned: LearnedRouting?
@@ -37,7 +36,7 @@ public struct Rerouting: RoutingPolicy {
         self.margin = margin
         self.entropy = entropy
         self.deviations = deviations
-        self.added = added
+        self.added = max(1, added)
         learned = base.innermost as? LearnedRouting
     }
 
@@ -52,7 +51,8 @@ public struct Rerouting: RoutingPolicy {
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {
         let maximum = base.maximumExperts(modelExpertsPerToken: modelExpertsPerToken, expertCount: expertCount)
-        return max(maximum, min(maximum + added, modelExpertsPerToken))
+        // A base policy may name any number as "all"; more than the model's k is its own affair.
+        return maximum >= modelExpertsPerToken ? maximum : maximum + min(added, modelExpertsPerToken - maximum)
     }
 
     public func problem(layerCount: Int, expertCount: Int) -> String? {
@@ -86,42 +86,31 @@ public struct Rerouting: RoutingPolicy {
 
     public func reroute(_ counts: inout MutableSpan<Int32>, of batch: borrowing RoutingBatch) {
         base.reroute(&counts, of: batch)
+        let entropies = entropy == nil ? nil : batch.relativeEntropies()
         for token in 0..<batch.tokenCount {
             let count = Int(counts[token])
             guard count < batch.rankedCount else { continue }
             let isUnsure = batch.withToken(token) { context, logits, ranked in
-                self.isUnsure(of: count, for: context, logits: logits, ranked: ranked)
+                self.isUnsure(of: count, for: context, logits: logits, ranked: ranked, entropy: entropies?[token])
             }
-            if isUnsure { counts[token] = Int32(min(count + added, batch.rankedCount)) }
+            if isUnsure { counts[token] = Int32(count + min(added, batch.rankedCount - count)) }
         }
     }
 
-    /// - Parameter count: fewer than `ranked` has.
-    func isUnsure(of count: Int, for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Bool {
+    /// - Parameters:
+    ///   - count: fewer than `ranked` has.
+    ///   - relative: entropy as a share of the largest, where ``entropy`` asks for it.
+    private func isUnsure(
+        of count: Int, for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>, entropy relative: Float?
+    ) -> Bool {
         if let margin, count > 0 {
             let (kept, dropped) = (ranked[count - 1], ranked[count])
             if kept - dropped < margin[token.layer] * abs(kept) { return true }
         }
-        if let entropy, Self.relativeEntropy(logits) > entropy[token.layer] { return true }
+        if let entropy, let relative, relative > entropy[token.layer] { return true }
         if let deviations, let shortfall = learned?.shortfall(after: count, for: token, logits: logits) {
             return shortfall < deviations
         }
         return false
-    }
-
-    /// Entropy of the softmax of the logits, as a share of the largest that is possible.
-    package static func relativeEntropy(_ logits: Span<Float>) -> Float {
-        if logits.count < 2 { return 0 }
-        var largest = -Float.infinity
-        for index in logits.indices { largest = max(largest, logits[index]) }
-        var (total, weighted): (Float, Float) = (0, 0)
-        for index in logits.indices {
-            let below = logits[index] - largest
-            let weight = exp(below)
-            total += weight
-            // A logit of -∞ has no share: 0 · -∞ would be no number.
-            if weight > 0 { weighted += weight * below }
-        }
-        return (log(total) - weighted / total) / log(Float(logits.count))
     }
 }

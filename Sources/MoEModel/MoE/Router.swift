@@ -56,14 +56,15 @@ struct Router {
         var norms: UnsafeMutablePointer<Float>?
         if slice.routing.usesHiddenNorm {
             let (values, width) = (step.scratch.floats(slice.count), gate.weights.k)
-            for row in 0..<slice.count { values[row] = Self.norm(x + (slice.start + row) * width, count: width) }
+            Ops.norms(x + slice.start * width, rows: slice.count, count: width, into: values, pool: step.context.pool)
             norms = values
         }
         let batch = RoutingBatch(
             layer: layer, layerCount: layerCount, tokenCount: slice.count, firstPosition: slice.firstPosition,
             phase: slice.phase, expertCount: slotCount, modelExpertsPerToken: expertsPerToken, score: spec.gating.score,
             rankedCount: ranking.limit, logits: logits + slice.start * slotCount, scores: ranking.scores,
-            ranked: ranking.ranked, rankedStride: ranking.length, hiddenNorms: norms, pool: step.context.pool)
+            ranked: ranking.ranked, rankedStride: ranking.length, hiddenNorms: norms, pool: step.context.pool,
+            scratch: step.scratch)
         let (counts, added) = (ranking.counts, ranking.added)
         // A policy that leaves some out asks for none there, not for what the memory held.
         counts.update(repeating: 0, count: slice.count)
@@ -97,11 +98,5 @@ struct Router {
             assignment.added[token] = ranking.added[row]
             assignment.add(token: token, slots: slots, weights: weights, count: kept, spec: spec)
         }
-    }
-
-    private static func norm(_ row: UnsafePointer<Float>, count: Int) -> Float {
-        var sum: Float = 0
-        for index in 0..<count { sum += row[index] * row[index] }
-        return sum.squareRoot()
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import MoECompute
 
 /// The tokens of one sequence slice in one MoE layer, whose experts are to be counted. Valid only during the call.
@@ -33,8 +34,18 @@ public struct RoutingBatch: ~Copyable {
     let rankedStride: Int
     /// `[T]`; nil unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
     let hiddenNorms: UnsafePointer<Float>?
-    /// nil: compute on the calling thread.
-    let pool: ThreadPool?
+    let pool: ThreadPool
+    /// Of the step.
+    let scratch: ScratchArena
+
+    /// `[T]`: the entropy of the softmax over each token's logits, as a share of the largest that is possible (log E).
+    func relativeEntropies() -> UnsafePointer<Float> {
+        let shares = scratch.floats(tokenCount)
+        Ops.entropy(logits, rows: tokenCount, count: expertCount, into: shares, pool: pool)
+        let largest = log2(Float(max(expertCount, 2)))
+        for token in 0..<tokenCount { shares[token] /= largest }
+        return UnsafePointer(shares)
+    }
 
     /// The same tokens with at most `count` of their ranking: what a policy that wraps another shows to it.
     public func ranked(atMost count: Int) -> RoutingBatch {
@@ -42,7 +53,7 @@ public struct RoutingBatch: ~Copyable {
             layer: layer, layerCount: layerCount, tokenCount: tokenCount, firstPosition: firstPosition, phase: phase,
             expertCount: expertCount, modelExpertsPerToken: modelExpertsPerToken, score: score,
             rankedCount: min(max(count, 0), rankedCount), logits: logits, scores: scores, ranked: ranked,
-            rankedStride: rankedStride, hiddenNorms: hiddenNorms, pool: pool)
+            rankedStride: rankedStride, hiddenNorms: hiddenNorms, pool: pool, scratch: scratch)
     }
 
     /// Calls `body` with what ``RoutingPolicy/expertCount(for:logits:ranked:)`` is asked with for token `index`: its place, its

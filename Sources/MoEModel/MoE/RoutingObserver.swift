@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
+import MoECompute
 
 /// Sees what was routed and what was computed; never changes it. Statistics and calibration are observers.
 ///
@@ -60,17 +60,24 @@ public struct RoutingEvent: ~Copyable {
     }
     /// Entropy of the softmax over the router's logits of token `index`, in bits: 0 to log2(R).
     public func routerEntropy(token index: Int) -> Double {
-        let row = UnsafeBufferPointer(rebasing: logits[index * slotCount..<(index + 1) * slotCount])
-        let largest = row.max() ?? 0
-        var total: Float = 0
-        var weighted: Float = 0
-        for logit in row {
-            let weight = exp(logit - largest)
-            total += weight
-            weighted += weight * (logit - largest)
+        precondition(index >= 0 && index < tokenCount, "token \(index) of \(tokenCount)")
+        var bits: Float = 0
+        Ops.entropy(logits.baseAddress! + index * slotCount, rows: 1, count: slotCount, into: &bits, pool: nil)
+        return Double(bits)
+    }
+    /// The sum of ``routerEntropy(token:)`` over the slice's tokens.
+    public var totalRouterEntropy: Double {
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: 128) { bits in
+            var total = 0.0
+            for first in stride(from: 0, to: tokenCount, by: bits.count) {
+                let rows = min(bits.count, tokenCount - first)
+                Ops.entropy(
+                    logits.baseAddress! + first * slotCount, rows: rows, count: slotCount, into: bits.baseAddress!,
+                    pool: nil)
+                for row in 0..<rows { total += Double(bits[row]) }
+            }
+            return total
         }
-        // H = log(sum w) - sum w (z - max) / sum w, with w = exp(z - max)
-        return Double(log(total) - weighted / total) / M_LN2
     }
 }
 

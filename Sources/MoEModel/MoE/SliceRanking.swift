@@ -41,7 +41,8 @@ extension Router {
             slots: scratch.integers(rows * length), ranked: scratch.floats(rows * length),
             counts: scratch.integers(rows), added: scratch.integers(rows))
         Ops.topK(
-            ranking.selection, rows: rows, count: slotCount, k: length, indices: ranking.slots, values: ranking.ranked)
+            ranking.selection, rows: rows, count: slotCount, k: length, indices: ranking.slots, values: ranking.ranked,
+            pool: step.context.pool)
         if ranking.selection != scores {
             for row in 0..<rows { score(ranking, row: row, count: length) }
         }
@@ -123,7 +124,7 @@ extension Router {
             let kept = min(given, available)
             Ops.topK(
                 candidates, rows: 1, count: slotCount, k: Int(kept), indices: ranking.slots + row * ranking.length,
-                values: ranking.ranked + row * ranking.length)
+                values: ranking.ranked + row * ranking.length, pool: nil)
             if ranking.selection != ranking.scores { score(ranking, row: row, count: Int(kept)) }
             ranking.counts[row] = kept
             ranking.added[row] = max(0, ranking.added[row] - (given - kept))

@@ -27,7 +27,9 @@ public enum BatchPolicy: Sendable, Equatable {
 /// over what is kept.
 ///
 /// The union is that of all tokens of the step in the same phase whose batch policy is the same: decoding sequences among each
-/// other, prompts among each other. A token alone has its own k0 experts and no more, as under static routing with k0.
+/// other, prompts among each other. A token alone has its own k0 experts and no more, as under static routing with k0. In a
+/// prompt, a token's experts depend on the tokens after it in its chunk, so perplexity under this policy flatters it; it is made for
+/// decoding (`RoutingChoice(decode:)` in the library, `--routing-prefill native` on the command line).
 public struct UnionRouting: RoutingPolicy {
     /// How many experts a token may have.
     public let base: any RoutingPolicy
