@@ -54,12 +54,12 @@ compare: build models peer ## Compare with llama.cpp on the same files: text, pe
 	@Tools/python_env.sh
 	@$(PYTHON) Tools/compare_llama.py
 
-routing: build ## Calibrate on four domains and compare the policies on others: .cache/routing/compare.html (MODEL=…)
-	@python3 Tools/routing_texts.py .cache/routing
-	@$(BINARY) calibrate $(if $(MODEL),--model $(MODEL)) --text .cache/routing/learn/*.txt --out .cache/routing/profile.json
+routing: build ## Calibrate on four kinds of text and compare the policies on others: .cache/routing/compare.html (MODEL=…)
+	@python3 Tools/calibration_texts.py --output .cache/routing
+	@$(BINARY) calibrate $(if $(MODEL),--model $(MODEL)) --text .cache/routing/learn-*.txt --out .cache/routing/profile.json
 	@$(BINARY) compare $(if $(MODEL),--model $(MODEL)) --profile .cache/routing/profile.json \
-		--text prose=.cache/routing/measure/prose.txt --text code=.cache/routing/measure/code.txt \
-		--text mathematics=.cache/routing/measure/mathematics.txt --text drama=.cache/routing/measure/drama.txt \
+		--text held-out=Tests/Fixtures/demo/heldout.txt \
+		$(foreach kind,prose code mathematics dialogue,--text $(kind)=.cache/routing/measure-$(kind).txt) \
 		--out .cache/routing/compare.json --html .cache/routing/compare.html
 
 golden: ## Make the golden data of the tests again (PyTorch, transformers)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ArgumentParser
-import Glibc
+import Foundation
 import MoEInfer
 
 struct CalibrateCommand: AsyncParsableCommand {

@@ -42,6 +42,7 @@ struct CalibrationPlan: Equatable {
             ]
         }
         phases.append(("operating points", (curvePoints + 1 + 4) * heldOut))
+        phases.append(("kinds of text", min(TextDiversity.windows, train)))
         if compares { phases.append(("comparison", comparedMeans * (5 * 8 + 8) * heldOut)) }
         return phases.map { ($0.0, $0.1 * window) }
     }

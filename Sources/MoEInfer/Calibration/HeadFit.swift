@@ -22,7 +22,7 @@ struct HeadFit {
         guard train.tokens > 0, heldOut.tokens > 0, !train.featureProducts.isEmpty else { return nil }
         var best: HeadFit?
         for (choice, temperature) in temperatures.enumerated() {
-            for ridge in [1e-4, 1e-3, 1e-2] {
+            for ridge in [1e-4, 1e-3, 1e-2, 0.1, 1, 10] {
                 guard
                     let weights = solve(
                         train.featureProducts[choice], train.targetProducts[choice], steps: steps, ridge: ridge)

@@ -38,6 +38,7 @@ public struct TextDiversity {
                 try await PolicyEvaluator(llm: passes.llm, windows: [window]).run(StaticRouting(), observer: statistics)
                 return statistics.layers.flatMap { [Double($0.layer)] + $0.expertLoad.map(Double.init) }
             }
+            passes.advance("kinds of text", by: window.count)
             let width = passes.shape.expertCount + 1
             loads.append(
                 Dictionary(
