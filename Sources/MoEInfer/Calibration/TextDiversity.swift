@@ -50,7 +50,8 @@ public struct TextDiversity {
             seen[TextKind.of(String(decoding: bytes, as: UTF8.self)), default: 0] += 1
         }
         let sources = chosen.map { text.trainSources[$0] }
-        let kinds = Self.allKinds.filter { seen[$0, default: 0] > 0 }
+        // A kind counts from a tenth of the windows on.
+        let kinds = Self.allKinds.filter { seen[$0, default: 0] * 10 >= chosen.count }
         let files = Set(text.trainSources).count
         var warnings: [String] = []
         let missing = Self.allKinds.filter { !kinds.contains($0) }
@@ -117,7 +118,7 @@ package enum TextKind {
         if digits * 20 > count && operators * 100 > count || operators * 30 > count { return "mathematics" }
         // Speaker names, or quotes in every other sentence.
         let speakers = lines.filter { $0.count < 30 && $0.hasSuffix(":") }.count
-        if speakers * 12 > lines.count && lines.count > 8 || quotes * 120 > count { return "dialogue" }
+        if speakers * 12 > lines.count && lines.count > 8 || quotes * 60 > count { return "dialogue" }
         return "prose"
     }
 }

@@ -55,13 +55,13 @@ public struct RoutingProfile: Sendable, Equatable {
     public let layers: [LearnedRouting.Layer?]
     /// `exact`, `parity`, `balanced`, `fast`.
     public let points: [Point]
+    /// The point that is meant where none is named; nil: `parity`. A model that carries this profile is routed by it.
+    public var defaultPoint: String?
     /// The measured curve from `exact` on, mu rising; empty in profiles that were written without one.
     public let curve: [Point]
     /// For comparisons: per-layer static routing, and top-p's temperatures by layer of the model. Optional.
     public let allocations: [Allocation]
     public let topPTemperatures: [Float]?
-    /// The point that is meant where none is named; nil: `parity`. A model that carries this profile is routed by it.
-    public var defaultPoint: String?
 
     public init(
         model: String, minimum: Int, maximum: Int, expertCount: Int, layers: [LearnedRouting.Layer?], points: [Point],
