@@ -27,7 +27,10 @@ struct PerplexityCommand: AsyncParsableCommand {
     var chunks: Int?
 
     @OptionGroup var model: ModelOptions
-    @OptionGroup var routing: RoutingOptions
+
+    // Not the options of generation: all of the text is a prompt, so there is nothing that --routing-prefill could leave over.
+    @Option(help: ArgumentHelp("Experts per token, as for generate.", valueName: "spec"))
+    var routing: String?
 
     @Flag(help: "Write one JSON document.")
     var json = false
@@ -39,7 +42,7 @@ struct PerplexityCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let policies = try routing.policies()
+        let policies = RoutingChoice(try RoutingSpecification.parse(routing ?? "native"))
         let text = try PromptInput.read(argument: nil, file: text)
         let context = model.context ?? 512
         let llm = try await model.load(context: context)
