@@ -78,6 +78,7 @@ struct CalibrateCommand: AsyncParsableCommand {
         // A device is no place to keep anything beside.
         let journal = out.hasPrefix("/dev/") ? nil : out + ".partial"
         (options.journal, options.restarts) = (journal, restart)
+        if !estimate { try OutputFile.check(out) }
         let llm = try await model.load(context: max(window, model.context ?? 0))
         let (chosen, out) = (options, out)
         if estimate {

@@ -53,6 +53,7 @@ struct CertifyCommand: AsyncParsableCommand {
     func run() async throws {
         let key = try key.map { try SigningKey(pem: try PromptInput.read(argument: nil, file: $0), file: $0) }
         let texts = try text.map { try TextDomain.read($0) }
+        try OutputFile.check(out)
         var chosen = ParityCertificate.Measurement()
         (chosen.tokens, chosen.window, chosen.seed) = (tokens, window, seed)
         let llm = try await model.load(context: max(window, model.context ?? 0))

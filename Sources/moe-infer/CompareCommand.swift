@@ -69,6 +69,7 @@ struct CompareCommand: AsyncParsableCommand {
 
     func run() async throws {
         let texts = try text.map { try TextDomain.read($0) }
+        for path in [html, out] { try OutputFile.check(path) }
         var options = ComparisonOptions()
         (options.tokens, options.window, options.meanExperts, options.mixes) = (tokens, window, mean, !noMixed)
         (options.promptTokens, options.decodeTokens, options.rounds, options.seed) = (prompt, decode, rounds, seed)

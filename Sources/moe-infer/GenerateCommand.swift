@@ -89,7 +89,7 @@ enum PromptInput {
             }
         }
         guard let text = String(validating: data, as: UTF8.self) else {
-            throw InputError(description: "\(file ?? "standard input"): the prompt is not valid UTF-8")
+            throw InputError(description: "\(file ?? "standard input"): the text is not valid UTF-8")
         }
         return text
     }

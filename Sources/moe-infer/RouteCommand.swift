@@ -42,6 +42,7 @@ struct RouteCommand: AsyncParsableCommand {
     func run() async throws {
         let policy = try RoutingSpecification.parse(routing ?? "native")
         let texts = try text.map { try TextDomain.read($0, maximumBytes: maxBytes) }
+        try OutputFile.check(html)
         let llm = try await model.load()
         let trace = try await Interrupts.cancelling { try await llm.route(texts, routing: RoutingChoice(policy)) }
         if let html {

@@ -47,8 +47,11 @@ enum Terminal {
         if lineIsOpen { write("\n") }
     }
 
+    /// Control characters are shown as question marks: names in files that others wrote must not steer the terminal.
     static func oneLine(_ text: String) -> String {
-        text.split(whereSeparator: \.isNewline).joined(separator: "; ")
+        let line = text.split(whereSeparator: \.isNewline).joined(separator: "; ")
+        let shown = line.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }
+        return String(String.UnicodeScalarView(shown))
     }
 
     /// One JSON document.

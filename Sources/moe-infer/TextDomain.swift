@@ -21,4 +21,9 @@ enum TextDomain {
 /// through, never replaced.
 enum OutputFile {
     static func write(_ text: String, to path: String) throws { try WholeFile.write(Array(text.utf8), to: path) }
+
+    /// Says before a long measurement what would be said after it.
+    static func check(_ path: String?) throws {
+        if let path { try WholeFile.check(path) }
+    }
 }

@@ -194,6 +194,14 @@ import Testing
         (["generate", "x", "--routing", "static:k=1,2,3,4,5"], "5 layers"),
         (["generate", "x", "--routing", "ratio:min=40,t=0.5"], "40 experts"),
         (["logits", "--tokens", "1", "--output", "/no/such/folder/x.npy"], "cannot be written"),
+        // Before anything is measured, and said before a line of it.
+        (["calibrate", "--text", "/etc/passwd", "--out", "/no/such/folder/P.json"], "cannot be written"),
+        (["calibrate", "--text", "/etc/passwd", "--out", "/etc"], "cannot be written"),
+        (["certify", "--text", "/etc/passwd", "--routing", "static", "--out", "/no/such/C.json"], "cannot be written"),
+        (["compare", "--text", "/etc/passwd", "--html", "/no/such/c.html"], "cannot be written"),
+        (["route", "--text", "/etc/passwd", "--html", "/no/such/r.html"], "cannot be written"),
+        // A name must not steer the terminal.
+        (["perplexity", "--text", "/no/such/\u{1B}[31m"], "/no/such/?[31m"),
     ])
     func failuresAreOneLineAndExitWith1(arguments: [String], mention: String) async throws {
         let result = try await Self.run(arguments)

@@ -131,7 +131,20 @@ import Testing
     @Test func tooLittleTextIsSaidSo() async throws {
         let llm = try await LLM.load(EngineTests.model)
         let error = await #expect(throws: RequestError.self) { try await llm.calibrate(["A few words."]) }
-        #expect(error?.description.contains("too little text") == true)
+        #expect(error?.description.contains("too little text: 0 windows of 512 tokens; expected at least 3") == true)
+    }
+
+    /// Figures of text that was learned from flatter the gate.
+    @Test func heldOutTextThatIsLearnedFromIsSaidSo() async throws {
+        // About 10 windows, of which 8 are learned from and 4 measured on: they must meet.
+        let text = String(try #require(Self.text).prefix(4500))
+        var options = Self.options
+        (options.tokens, options.heldOutTokens) = (1024, 512)
+        let llm = try await Self.model()
+        let same = try await llm.calibrate([text], heldOut: [text], options: options).report
+        #expect(same.warnings.contains { $0.contains("are learned from, too") }, "\(same.warnings)")
+        let apart = try await llm.calibrate([text], options: options).report
+        #expect(!apart.warnings.contains { $0.contains("are learned from, too") }, "\(apart.warnings)")
     }
 
     /// e_m from the Gram matrix against the difference of the outputs themselves, for both weight rules.

@@ -64,7 +64,7 @@ import Testing
 
         // Another text, another policy, another name: each is told, and nothing is measured.
         let other = try await llm.verify(certificate, texts: [("prose", text + ".")])
-        #expect(other.filter { !$0.holds }.map(\.name) == ["text 'prose'"] && other.count == 4)
+        #expect(other.filter { !$0.holds }.map(\.name) == ["text 'prose'"] && other.count == 5)
         let policy = try await llm.verify(certificate, texts: [("prose", text)], routing: "top-p:p=0.8")
         #expect(policy.filter { !$0.holds }.map(\.name) == ["policy"])
         let names = try await llm.verify(certificate, texts: [("code", text)])
@@ -82,6 +82,36 @@ import Testing
         let checks = try await llm.verify(forged, texts: [("prose", try Self.text())])
         let failed = Set(checks.filter { !$0.holds }.map(\.name))
         #expect(failed.isSuperset(of: ["all: KL", "prose: KL", "all: mean experts"]), "\(failed)")
+    }
+
+    /// A signature says who makes a claim, so who signs may claim anything: each figure, interval and verdict is checked.
+    @Test func everyClaimIsChecked() async throws {
+        let (llm, honest) = try await certified("top-p:p=0.5")
+        let text = try Self.text()
+        func failed(_ key: String, _ change: (String) -> String) async throws -> [String] {
+            var lines = try honest.json.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+            let index = try #require(lines.firstIndex { $0.contains("\"\(key)\" : ") })
+            // Of an interval: its upper end.
+            let line = lines[index].hasSuffix("[") ? index + 2 : index
+            let value = try #require(lines[line].split(separator: " ").last).replacing(",", with: "")
+            lines[line].replace(value, with: change(String(value)))
+            let forged = try ParityCertificate(json: Data(lines.joined(separator: "\n").utf8), file: "C")
+            #expect(forged != honest, "\(key)")
+            return try await llm.verify(forged, texts: [("prose", text)]).filter { !$0.holds }.map(\.name)
+        }
+        func scaled(_ factor: Double) -> (String) -> String { { "\(Double($0)! * factor)" } }
+        #expect(try await failed("holds") { $0 == "true" ? "false" : "true" } == ["parity, by these figures"])
+        #expect(try await failed("kl_limit", scaled(2)) == ["parity, by these figures"])
+        #expect(try await failed("kl", scaled(0.001)).contains("all: KL"))
+        #expect(try await failed("kl95", scaled(3)) == ["all: KL"])
+        #expect(try await failed("kl99", scaled(0.5)) == ["all: KL, 99 % of tokens"])
+        #expect(try await failed("perplexity", scaled(0.9)) == ["all: perplexity"])
+        #expect(try await failed("perplexity_change", scaled(-9)) == ["all: change of perplexity"])
+        #expect(try await failed("perplexity_change95") { _ in "7.5" } == ["all: change of perplexity"])
+        #expect(try await failed("top_one", { _ in "0.96875" }) == ["all: top-1"])
+        #expect(try await failed("tokens_scored", { _ in "99999" }) == ["all: tokens"])
+        #expect(try await failed("expert_count", { _ in "99" }) == ["model"])
+        #expect(try await failed("bytes", { _ in "99" }) == ["text 'prose'"])
     }
 
     @Test func whatWasChangedAfterSigningIsRefused() async throws {

@@ -62,6 +62,9 @@ import Testing
         // A base policy that goes beyond the model's k keeps its own limit.
         let more = try run(try RoutingSpecification.parse("static:k=5+reroute:margin=1,entropy=0,add=5"))
         #expect(more.tokens.allSatisfy { $0.computed == 5 && $0.added == 0 })
+        // Its room above the model's k is not re-routing's.
+        let room = try run(try RoutingSpecification.parse("top-p:p=0.01,max=8+reroute:margin=1,entropy=0,add=5"))
+        #expect(room.tokens.allSatisfy { $0.computed == 3 && $0.added == 2 })
     }
 
     /// What is added is what is computed: the base policy's experts, and `add` more for each that is counted.

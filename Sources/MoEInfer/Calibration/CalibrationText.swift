@@ -40,9 +40,16 @@ struct CalibrationText {
         let learned = Self.take(rest - choice.count, from: &sources)
         (train, trainSources) = (learned.map(\.window), learned.map(\.source))
         if train.isEmpty || choice.isEmpty || heldOut.isEmpty {
+            let expected = measured.isEmpty ? "3" : "2, and 1 of held-out text (found \(heldOut.count))"
             throw RequestError(
-                "too little text: \(available) windows of \(options.window) tokens to learn from and \(heldOut.count) to measure "
-                    + "on; expected at least 2 and 1")
+                "too little text: \(min(available, wanted)) windows of \(options.window) tokens; expected at least "
+                    + expected)
+        }
+        let seen = Set(train + choice)
+        let known = heldOut.count { seen.contains($0) }
+        if known > 0 {
+            warnings.append(
+                "\(known) of \(heldOut.count) windows of the held-out text are learned from, too: its figures are too good")
         }
         if heldOut.count * options.window < 4096 {
             warnings.append("operating points are measured on \(heldOut.count * options.window) tokens only")

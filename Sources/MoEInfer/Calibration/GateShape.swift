@@ -34,13 +34,16 @@ struct GateShape: Sendable {
 
     /// - Throws: ``RequestError`` for routers that the error formula of ``GramError`` does not describe.
     init(minimum: Int, model: ModelConfiguration) throws {
-        guard let experts = model.experts, experts.perToken > 0 else {
+        guard let experts = model.experts, experts.perToken > 0, experts.layers.contains(true) else {
             throw RequestError("the model has no experts: there is nothing to calibrate")
         }
         self.minimum = minimum
         maximum = experts.perToken
         expertCount = experts.count
         layerCount = model.layerCount
+        guard maximum > 1 || minimum < 1 else {
+            throw RequestError("the model runs one expert per token: there is nothing to save")
+        }
         guard (0..<maximum).contains(minimum) else {
             throw RequestError("the least number of experts is \(minimum); expected 0 to \(maximum - 1)")
         }

@@ -69,7 +69,8 @@ struct GateSizes: Sendable {
 
     init(_ configuration: ModelConfiguration) {
         layerCount = configuration.layerCount
-        expertsPerToken = configuration.experts?.perToken ?? 0
+        // A configuration may name experts and have them in no layer.
+        expertsPerToken = configuration.experts.flatMap { $0.layers.contains(true) ? $0.perToken : nil } ?? 0
         expertCount = configuration.experts?.count ?? 0
         routedLayers = configuration.experts?.layers ?? [Bool](repeating: false, count: layerCount)
     }

@@ -160,4 +160,13 @@ package enum WholeFile {
         try output.write(bytes)
         try output.commit()
     }
+
+    /// Whether ``write(_:to:)`` has a place to write to, for what is measured at length before. A pipe or a device is left alone.
+    /// - Throws: ``ModelFileError`` when it has none.
+    package static func check(_ path: String) throws {
+        switch MappedFile.kind(path: path) {
+        case nil, .file, .directory: _ = try OutputFile(path: path)
+        default: break
+        }
+    }
 }

@@ -20,11 +20,7 @@ extension LLM {
     ) async throws -> ParityCertificate {
         let policy = try check(policy: try RoutingSpecification.parse(routing))
         let figures = try await figures(texts, policy: policy, measurement: measurement, progress: progress)
-        var parity = ParityCertificate.Parity()
-        parity.holds = figures.allSatisfy {
-            $0.perplexityChange95[1] <= parity.perplexityChange95Limit && $0.kl <= parity.klLimit
-                && $0.topOne >= parity.topOneLimit
-        }
+        let parity = ParityCertificate.Parity(figures)
         return ParityCertificate(
             statement: ParityCertificate.Statement(
                 engineVersion: LLM.engineVersion,
@@ -37,8 +33,9 @@ extension LLM {
 
     /// Checks what a certificate says of this model, and measures again.
     ///
-    /// Two machines may compute in different orders, so figures are not compared bit for bit: each must lie within the certified
-    /// 95 % interval, and static perplexity and mean experts within 0.5 %.
+    /// Two machines may compute in different orders, so figures are not compared bit for bit: ``CertificateCheck/compare(_:_:)`` has
+    /// how near each must be. Every claim is checked, the intervals and the verdict too: a signature says who wrote them, not that
+    /// they are true.
     ///
     /// - Parameters:
     ///   - routing: the policy here, where a profile has another path than on the machine that certified; nil: as certified.
@@ -51,7 +48,7 @@ extension LLM {
         let statement = certificate.statement
         let specification = routing ?? statement.policy.routing
         let policy = try check(policy: try RoutingSpecification.parse(specification))
-        var checks = [CertificateCheck("model", expected: statement.model.sha256, found: certified.sha256)]
+        var checks = [CertificateCheck("model", expected: statement.model, found: certified)]
         let own = ParityCertificate.Policy(routing: specification, policy: policy)
         if statement.policy.gateSha256 == nil {
             checks.append(CertificateCheck("policy", expected: statement.policy.routing, found: own.routing))
@@ -59,16 +56,20 @@ extension LLM {
         checks.append(
             CertificateCheck(
                 "learned gate", expected: statement.policy.gateSha256 ?? "none", found: own.gateSha256 ?? "none"))
+        if statement.policy.gateSha256 != nil, statement.policy.additions != own.additions {
+            checks.append(CertificateCheck("policy", expected: statement.policy.additions, found: own.additions))
+        }
         let found = texts.map(ParityCertificate.Text.init)
         for text in statement.texts {
             checks.append(
-                CertificateCheck(
-                    "text '\(text.domain)'", expected: text.sha256,
-                    found: found.first { $0.domain == text.domain }?.sha256 ?? "not given"))
+                CertificateCheck("text '\(text.domain)'", expected: text, found: found.first { $0.domain == text.domain }))
         }
         for text in found where !statement.texts.contains(where: { $0.domain == text.domain }) {
             checks.append(CertificateCheck("text '\(text.domain)'", expected: "no such text", found: text.sha256))
         }
+        let parity = ParityCertificate.Parity(statement.figures)
+        checks.append(
+            CertificateCheck("parity, by these figures", expected: statement.parity.text, found: parity.text))
         guard measures, checks.allSatisfy(\.holds) else { return checks }
 
         let figures = try await figures(
@@ -148,28 +149,69 @@ public struct CertificateCheck: Sendable, Equatable, Encodable {
         self.init(name, holds: expected == found, expected: expected, found: found)
     }
 
+    init(_ name: String, expected: ParityCertificate.Model, found: ParityCertificate.Model) {
+        let same = expected.sha256 == found.sha256
+        self.init(
+            name, holds: expected == found, expected: same && expected != found ? expected.text : expected.sha256,
+            found: same && expected != found ? found.text : found.sha256)
+    }
+
+    init(_ name: String, expected: ParityCertificate.Text, found: ParityCertificate.Text?) {
+        let same = expected.sha256 == found?.sha256 && expected != found
+        self.init(
+            name, holds: expected == found, expected: same ? "\(expected.bytes) bytes" : expected.sha256,
+            found: found.map { same ? "\($0.bytes) bytes" : $0.sha256 } ?? "not given")
+    }
+
     /// Figures of a second measurement against the certified ones.
+    ///
+    /// What is measured lies within the certified 95 % interval, and so does the certified figure itself. The interval's ends are
+    /// within half its measured width of those measured here, so that it cannot be widened until everything fits. Perplexities and
+    /// mean experts agree to 0.5 %, the 99 % quantile of KL to 25 %, top-1 to half a point, the number of tokens exactly.
     package static func compare(
         _ certified: ParityCertificate.Figures, _ measured: ParityCertificate.Figures
     ) -> [CertificateCheck] {
-        func within(_ name: String, _ interval: [Double], _ value: Double) -> CertificateCheck {
-            // An interval of a policy that changes nothing is a point; rounding must not fail it.
-            let slack = 1e-6
-            let holds = interval.count == 2 && value >= interval[0] - slack && value <= interval[1] + slack
-            return CertificateCheck(
-                "\(certified.domain): \(name)", holds: holds,
-                expected: interval.map { "\(Float($0))" }.joined(separator: " to "), found: "\(Float(value))")
+        // An interval of a policy that changes nothing is a point; rounding must not fail it.
+        let slack = 1e-6
+        func check(_ name: String, _ holds: Bool, _ expected: String, _ found: String) -> CertificateCheck {
+            CertificateCheck("\(certified.domain): \(name)", holds: holds, expected: expected, found: found)
         }
-        func near(_ name: String, _ expected: Double, _ found: Double) -> CertificateCheck {
-            CertificateCheck(
-                "\(certified.domain): \(name)", holds: abs(found - expected) <= 0.005 * abs(expected),
-                expected: "\(Float(expected)) ± 0.5 %", found: "\(Float(found))")
+        func within(
+            _ name: String, _ claim: (value: Double, interval: [Double]), _ here: (value: Double, interval: [Double])
+        ) -> CertificateCheck {
+            var holds = claim.interval.count == 2 && here.interval.count == 2
+            if holds {
+                let range = (claim.interval[0] - slack, claim.interval[1] + slack)
+                let reach = slack + (here.interval[1] - here.interval[0]) / 2
+                holds =
+                    [claim.value, here.value].allSatisfy { $0 >= range.0 && $0 <= range.1 }
+                    && zip(claim.interval, here.interval).allSatisfy { abs($0 - $1) <= reach }
+            }
+            func text(_ figure: (value: Double, interval: [Double])) -> String {
+                "\(Float(figure.value)) (\(figure.interval.map { "\(Float($0))" }.joined(separator: " to ")))"
+            }
+            return check(name, holds, text(claim), text(here))
+        }
+        func near(_ name: String, _ claim: Double, _ here: Double, relative: Double = 0, absolute: Double = 0)
+            -> CertificateCheck
+        {
+            let margin = relative > 0 ? "\(Float(100 * relative)) %" : "\(Float(absolute))"
+            return check(
+                name, abs(here - claim) <= relative * abs(here) + absolute, "\(Float(claim)) ± \(margin)", "\(Float(here))")
         }
         return [
-            near("static perplexity", certified.staticPerplexity, measured.staticPerplexity),
-            within("change of perplexity", certified.perplexityChange95, measured.perplexityChange),
-            within("KL", certified.kl95, measured.kl),
-            near("mean experts", certified.meanExperts, measured.meanExperts),
+            check(
+                "tokens", certified.tokensScored == measured.tokensScored, "\(certified.tokensScored)",
+                "\(measured.tokensScored)"),
+            near("static perplexity", certified.staticPerplexity, measured.staticPerplexity, relative: 0.005),
+            near("perplexity", certified.perplexity, measured.perplexity, relative: 0.005),
+            within(
+                "change of perplexity", (certified.perplexityChange, certified.perplexityChange95),
+                (measured.perplexityChange, measured.perplexityChange95)),
+            within("KL", (certified.kl, certified.kl95), (measured.kl, measured.kl95)),
+            near("KL, 99 % of tokens", certified.kl99, measured.kl99, relative: 0.25, absolute: slack),
+            near("top-1", certified.topOne, measured.topOne, absolute: 0.005),
+            near("mean experts", certified.meanExperts, measured.meanExperts, relative: 0.005),
         ]
     }
 }
@@ -181,7 +223,31 @@ extension ParityCertificate.Text {
     }
 }
 
+extension ParityCertificate.Model {
+    var text: String { "\(architecture), \(layerCount) layers, \(expertsPerToken) of \(expertCount) experts" }
+}
+
+extension ParityCertificate.Parity {
+    /// The verdict that these figures give at the standard limits.
+    init(_ figures: [ParityCertificate.Figures]) {
+        let limits = Self()
+        self = limits
+        holds = figures.allSatisfy {
+            // Of a certificate that was read, an interval may have any length.
+            ($0.perplexityChange95.last ?? .infinity) <= limits.perplexityChange95Limit && $0.kl <= limits.klLimit
+                && $0.topOne >= limits.topOneLimit
+        }
+    }
+
+    var text: String { "\(holds ? "holds" : "does not hold") at \(perplexityChange95Limit), \(klLimit), \(topOneLimit)" }
+}
+
 extension ParityCertificate.Policy {
+    /// What follows the learned gate's profile: re-routing.
+    var additions: String {
+        routing.range(of: "+reroute").map { String(routing[$0.lowerBound...]) } ?? "nothing more"
+    }
+
     /// Without the folders of a profile: they are this machine's.
     init(routing: String, policy: any RoutingPolicy) {
         var text = routing

@@ -89,11 +89,13 @@ public struct Rerouting: RoutingPolicy {
         let entropies = entropy == nil ? nil : batch.relativeEntropies()
         for token in 0..<batch.tokenCount {
             let count = Int(counts[token])
-            guard count < batch.rankedCount else { continue }
+            // A base policy may run more than the model's k; re-routing never adds to those.
+            let limit = min(batch.rankedCount, batch.modelExpertsPerToken)
+            guard count < limit else { continue }
             let isUnsure = batch.withToken(token) { context, logits, ranked in
                 self.isUnsure(of: count, for: context, logits: logits, ranked: ranked, entropy: entropies?[token])
             }
-            if isUnsure { counts[token] = Int32(count + min(added, batch.rankedCount - count)) }
+            if isUnsure { counts[token] = Int32(count + min(added, limit - count)) }
         }
     }
 
