@@ -85,7 +85,7 @@ final class Transformer: LanguageModel {
         _ x: UnsafePointer<Float>, rows: [Int32], step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
     ) throws {
         if rows.isEmpty { return }
-        let (d, path) = (configuration.hiddenSize, step.context.plan.headPath)
+        let (d, path) = (configuration.hiddenSize, step.context.plan.rowwisePath)
         let normed = step.scratch.floats(step.rows * d)
         outputNorm(x, into: normed, rows: step.rows, step: step)
         try rows.withUnsafeBufferPointer { rows in

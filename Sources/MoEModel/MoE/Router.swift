@@ -23,7 +23,15 @@ struct Router {
     /// x `[T, d]` to router logits `[T, R]`.
     func logits(_ x: UnsafePointer<Float>, step: ForwardStep) throws -> UnsafeMutablePointer<Float> {
         let logits = step.scratch.floats(step.rows * slotCount)
-        try step.project(x, [(gate, logits)])
+        let path = step.context.plan.rowwisePath
+        // sgemm may order its sums by the number of rows: there every slice is a product of its own.
+        if path == .blas {
+            try step.project(x, [(gate, logits)])
+            return logits
+        }
+        let task = step.scratch.values(MatmulTask.self, 1)
+        task[0] = MatmulTask(weights: gate.weights, input: x, output: logits, m: step.rows, bias: gate.bias?.pointer)
+        try step.context.matmul(UnsafeBufferPointer(start: task, count: 1), path: path)
         return logits
     }
 
