@@ -18,6 +18,8 @@ from torch import Tensor
 
 from model import DemoModel, RouterReport, Routing
 
+DOMAINS = ("prose", "code", "maths", "creative")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,13 +45,19 @@ def token_losses(model: DemoModel, windows: Tensor, routing, batch: int = 8) -> 
     return torch.cat(losses), reports
 
 
-def held_out_loss(model: DemoModel, data: Path, windows: int | None = None, k: int = 8) -> float:
-    """Nats per token, of the first `windows` windows spread evenly over the held-out text."""
-    everything = windows_of(np.fromfile(data / "heldout.bin", dtype=np.uint16), model.config.context)
-    if windows is not None:
-        everything = everything[torch.linspace(0, len(everything) - 1, windows).long()]
-    with torch.autocast("cpu", torch.bfloat16):
-        return token_losses(model, everything, lambda n: Routing.static(k, n))[0].mean().item()
+def held_out_losses(model: DemoModel, data: Path, context: int, windows: int, routing=None) -> tuple[dict, dict]:
+    """Per domain: nats per token, and mean experts per token, of `windows` windows spread evenly over the held-out text."""
+    routing = routing or (lambda n: Routing.static(model.config.experts_per_token, n))
+    device = model.norm.weight.device
+    losses, counts = {}, {}
+    for domain in DOMAINS:
+        part = windows_of(np.fromfile(data / f"heldout-{domain}.bin", dtype=np.uint16), context)
+        part = part[torch.linspace(0, len(part) - 1, min(windows, len(part))).long()].to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss, reports = token_losses(model, part, lambda n: routing(n).to(device), batch=2)
+        losses[domain] = round(loss.mean().item(), 4)
+        counts[domain] = round(float(np.mean([r.kept.float().mean().item() for rs in reports for r in rs] or [0])), 3)
+    return losses, counts
 
 
 POLICIES = (
