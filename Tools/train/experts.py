@@ -11,6 +11,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def hidden_units(gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+    """SwiGLU, scaled: the combine weight goes onto the narrower side."""
+    return F.silu(gate).mul_(up).mul_(weight)
+
+
+def hidden_gradients(d_hidden: Tensor, gate: Tensor, up: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """d_hidden (overwritten): of weight * silu(gate) * up. Gives the gradients of gate, up and weight, and the scaled hidden units again."""
+    sigmoid = torch.sigmoid(gate)
+    silu = gate * sigmoid
+    hidden = silu * up
+    d_weight = (d_hidden * hidden).sum(1, dtype=torch.float32)
+    d_hidden = d_hidden.mul_(weight)
+    d_up = d_hidden * silu
+    # d silu = sigmoid + silu (1 - sigmoid)
+    d_gate = d_hidden.mul_(up).mul_(sigmoid.add_(silu.mul_(1 - sigmoid)))
+    return d_gate, d_up, d_weight, hidden.mul_(weight)
+
+
 class GroupedExperts(torch.autograd.Function):
     """x [N, d], gate and up [E, f, d], down [E, d, f] (all of one type), weights [P] float32, tokens [P], counts of pairs per
     expert -> [N, d] float32: the sum over a token's pairs of weight * expert(x). Pairs of weight 0 get the gradient of their
@@ -25,9 +43,7 @@ class GroupedExperts(torch.autograd.Function):
             part, stop = rows[start:start + count], start + count
             gates.append(part @ gate[expert].T)
             ups.append(part @ up[expert].T)
-            hidden = F.silu(gates[-1]).mul_(ups[-1])
-            # The weight goes onto the narrower side.
-            hidden.mul_(weights[start:stop, None].to(hidden.dtype))
+            hidden = hidden_units(gates[-1], ups[-1], weights[start:stop, None].to(x.dtype))
             output.index_add_(0, tokens[start:stop], (hidden @ down[expert].T).float())
             start = stop
         ctx.save_for_backward(rows, gate, up, down, weights, tokens, *gates, *ups)
@@ -49,16 +65,8 @@ class GroupedExperts(torch.autograd.Function):
             part, token = rows[start:stop], tokens[start:stop]
             g, u, w = gates[expert], ups[expert], weights[start:stop, None].to(rows.dtype)
             d_out = upstream.index_select(0, token)
-            d_hidden = d_out @ down[expert]
-            sigmoid = torch.sigmoid(g)
-            silu = g * sigmoid
-            hidden = silu * u
-            d_weights[start:stop] = (d_hidden * hidden).sum(1, dtype=torch.float32)
-            torch.mm(d_out.T, hidden.mul_(w), out=d_down[expert])
-            d_hidden.mul_(w)
-            d_u = d_hidden * silu
-            # d silu = sigmoid + silu (1 - sigmoid)
-            d_g = d_hidden.mul_(u).mul_(sigmoid.add_(silu.mul_(1 - sigmoid)))
+            d_g, d_u, d_weights[start:stop], hidden = hidden_gradients(d_out @ down[expert], g, u, w)
+            torch.mm(d_out.T, hidden, out=d_down[expert])
             torch.mm(d_g.T, part, out=d_gate[expert])
             torch.mm(d_u.T, part, out=d_up[expert])
             d_x.index_add_(0, token, torch.addmm(d_g @ gate[expert], d_u, up[expert]).float())

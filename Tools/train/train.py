@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the embedded model, or a twin of it, on what prepare.py wrote.
 
-    python Tools/train/train.py [--variant dynamic|static|dense-total|dense-active] [--steps 5000] [--run .cache/train/dynamic]
+    python Tools/train/train.py [--variant dynamic|static|dense-total|dense-active] [--steps 3600] [--run .cache/train/dynamic]
 
 Deterministic by seed for a number of workers, on one machine. Interrupt it at will (it finishes its step and writes a
 checkpoint): the same command goes on from there, to the same result. Writes checkpoint.pt, log.jsonl, loss.png and summary.json
@@ -31,7 +31,7 @@ from plan import ANCHORS, FIRST_LOG_MU, Shape, control, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("variant", "steps", "long", "muon_lr", "adam_lr", "gate_lr", "weight_decay", "entropy", "share", "seed", "workers",
-            "window", "rows")
+            "window", "rows", "compile")
 VARIANTS = {
     "dynamic": "the model that ships: its gate is learned with it",
     "static": "the same shape, always k = 8",
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="default: .cache/train/VARIANT")
     parser.add_argument("--variant", choices=VARIANTS, default="dynamic",
                         help="; ".join(f"{name}: {what}" for name, what in VARIANTS.items()))
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--stop-at", type=int, help="stop with a checkpoint after this step")
     parser.add_argument("--window", type=int, default=1024, help="tokens; the last steps read longer ones (--long)")
     parser.add_argument("--rows", type=int, default=6, help="windows per step and worker")
@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread that share the batch; one a core")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps")
+    parser.add_argument("--compile", action="store_true", help="fuse with torch.compile: a quarter faster; needs a C++ compiler")
     parser.add_argument("--shape", type=json.loads, default={}, metavar="JSON", help="other sizes, for experiments")
     options = parser.parse_args()
     if torch.cuda.is_available():
@@ -205,6 +206,10 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
     stop = Stop()
     model = DemoModel(config).to(device)
     state.attach(model, worker)
+    if options.compile:
+        for block in model.blocks:
+            for part in (block.attention, block.attention_norm, block.ffn_norm):
+                part.compile(dynamic=False)
     curriculum = Curriculum(options, config)
     log, log_mu = progress["log"], list(progress["log_mu"])
     clock, cpu = time.perf_counter() - progress["elapsed"][0], time.process_time() - progress["elapsed"][1]
@@ -247,7 +252,8 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
                 entry |= {"seconds": round(time.perf_counter() - clock, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
                 recent = []
                 if checkpoint:
-                    entry["held_out"] = held_out_losses(model, options.data, options.window, windows=4)[0]
+                    with torch.compiler.set_stance("force_eager"):
+                        entry["held_out"] = held_out_losses(model, options.data, options.window, windows=4)[0]
                 log.append(entry)
                 bar.set_postfix({"loss": entry["loss"]}, refresh=False)
             if checkpoint:  # the others wait at the next barrier, before anything changes
