@@ -66,9 +66,9 @@ golden: ## Make the golden data of the tests again (PyTorch, transformers)
 	@Tools/python_env.sh
 	@for script in Tools/golden/make_*.py; do echo "$$script"; $(PYTHON) "$$script" || exit 1; done
 
-train: ## Train the embedded model (half an hour), export and measure it
+train: build ## Train the demo model (two to three hours), export and measure it
 	@Tools/python_env.sh
-	@for step in "prepare" "train --compile" "ngram" "evaluate" "fixtures" "report"; do \
+	@for step in "prepare" "train --compile" "points" "ngram" "evaluate"; do \
 	  set -- $$step; $(PYTHON) Tools/train/$$1.py $$2 || exit 1; done
 
 lint: ## Check the formatting

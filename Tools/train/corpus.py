@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain prose out of the raw corpora: Wikipedia without its markup, plays, speeches, scripture.
+"""Documents of the four domains out of the raw corpora: Wikipedia without its markup, plays, novels, speeches, scripture, source
+code, worked mathematics.
 
-A document is a str of paragraphs separated by blank lines. What cannot be cleaned with certainty is dropped, paragraph by
+A document of prose is a str of paragraphs separated by blank lines. What cannot be cleaned with certainty is dropped, paragraph by
 paragraph: the model repeats whatever rubbish it sees.
 """
 
@@ -10,17 +11,26 @@ from __future__ import annotations
 import gzip
 import hashlib
 import html
+import json
 import re
 import unicodedata
 import zipfile
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
+from random import Random
+
+import arithmetic
+import code_corpus
+import rdata
+
+DOMAINS = ("prose", "code", "maths", "creative")
 
 
 @dataclass(frozen=True)
 class Document:
-    source: str  # wikipedia | shakespeare | inaugural | state_union | genesis
+    domain: str  # one of DOMAINS
+    source: str  # wikipedia | shakespeare | austen | inaugural | state_union | genesis | gsm8k | arithmetic | a Python package
     title: str
     text: str
 
@@ -127,7 +137,7 @@ def _article(page: tuple[str, str]) -> Document | None:
     if NAMESPACES.match(title) or title.startswith("List of") or raw.lstrip()[:9].upper() == "#REDIRECT":
         return None
     text = clean_article(raw)
-    return Document("wikipedia", title, text) if len(text) >= 400 else None
+    return Document("prose", "wikipedia", title, text) if len(text) >= 400 else None
 
 
 def wikipedia(path: Path, processes: int = 2) -> list[Document]:
@@ -163,10 +173,10 @@ def _chunks(source: str, title: str, paragraphs: list[str], size: int) -> list[D
         current.append(paragraph)
         length += len(paragraph)
         if length >= size:
-            documents.append(Document(source, f"{title}#{len(documents)}", "\n\n".join(current)))
+            documents.append(Document("creative", source, f"{title}#{len(documents)}", "\n\n".join(current)))
             current, length = [], 0
     if current:
-        documents.append(Document(source, f"{title}#{len(documents)}", "\n\n".join(current)))
+        documents.append(Document("creative", source, f"{title}#{len(documents)}", "\n\n".join(current)))
     return documents
 
 
@@ -218,12 +228,61 @@ def genesis(path: Path) -> list[Document]:
     return documents
 
 
-def everything(folder: Path, processes: int = 2) -> list[Document]:
-    """All documents, in a fixed order."""
+def austen(path: Path) -> list[Document]:
+    documents = []
+    for title, lines in rdata.novels(path).items():
+        paragraphs = [re.sub(r"\s+", " ", p.translate(REPLACEMENTS)).strip() for p in re.split(r"\n\s*\n", "\n".join(lines))]
+        documents += _chunks("austen", title, [p for p in paragraphs if p], 6000)
+    return documents
+
+
+# --- Code and mathematics ------------------------------------------------------------------------------------------------
+
+
+def python_source() -> list[Document]:
+    return [Document("code", package.distribution, name, text)
+            for package in code_corpus.PACKAGES for name, text in code_corpus.files(package)]
+
+
+def gsm8k(path: Path) -> list[Document]:
+    """Laid out as the synthetic problems are; the calculator's marks `<<3*4=12>>` go."""
+    documents = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        item = json.loads(line)
+        steps, answer = re.sub(r"<<[^>]*>>", "", item["answer"].translate(REPLACEMENTS)).rsplit("####", 1)
+        question = re.sub(r"\s+", " ", item["question"].translate(REPLACEMENTS)).strip()
+        steps = [step.strip() for step in steps.split("\n") if step.strip()]
+        documents.append(Document("maths", "gsm8k", str(number), arithmetic.layout(question, steps, answer.strip())))
+    return documents
+
+
+def synthetic(count: int, seed: int) -> list[Document]:
+    return [Document("maths", "arithmetic", problem, text) for problem, text in arithmetic.problems(count, seed)]
+
+
+def sheets(problems: list[Document], seed: int) -> list[Document]:
+    """Problems shuffled and put together, four to twelve a document."""
+    random = Random(seed)
+    problems = sorted(problems, key=lambda d: (d.source, d.title))
+    random.shuffle(problems)
+    result, at = [], 0
+    while at < len(problems):
+        part = problems[at:at + random.randint(4, 12)]
+        result.append(Document("maths", "sheet", str(len(result)), "\n".join(d.text for d in part)))
+        at += len(part)
+    return result
+
+
+def everything(folder: Path, evaluation: Path, downloads: Path, processes: int = 2) -> list[Document]:
+    """All documents, in a fixed order. `evaluation`: GSM8K's training set; `downloads`: where the novels may be put."""
     return (
         wikipedia(folder / "enwik8.gz", processes)
+        + python_source()
+        + gsm8k(evaluation / "gsm8k_train.jsonl")
+        + synthetic(90_000, 1)
         + tiny_shakespeare(folder / "tinyshakespeare.txt")
         + nltk_shakespeare(folder / "nltk_shakespeare.zip")
+        + austen(rdata.fetch(downloads))
         + speeches(folder / "nltk_inaugural.zip", "inaugural")
         + speeches(folder / "nltk_state_union.zip", "state_union")
         + genesis(folder / "nltk_genesis.zip")

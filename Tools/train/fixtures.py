@@ -25,26 +25,26 @@ from model import DemoModel, Routing
 from ngram import KneserNey, text_of, token_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARES = {"wikipedia": 14_000, "shakespeare": 4_000, "inaugural": 3_000}  # bytes of heldout.txt
+SHARES = {"prose": 8_000, "code": 6_000, "maths": 3_000, "creative": 6_000}  # bytes of heldout.txt
+CONTEXT = 512  # of a chunk
 PROMPT = "The history of the city begins in the twelfth century, when it was a small town on the river."
 
 
-def held_out_sample(path: Path) -> tuple[str, list[str]]:
+def held_out_sample(data: Path) -> tuple[str, list[str]]:
     """The first paragraphs of held-out documents, drawn by the hash of their titles, and those titles."""
-    documents = [json.loads(line) for line in path.read_text().splitlines()]
-    documents.sort(key=lambda d: hashlib.sha256(d["title"].encode()).digest())
     pieces, titles = [], []
-    for source, wanted in SHARES.items():
-        for document in documents:
-            if document["source"] != source or wanted <= 0:
-                continue
+    for domain, wanted in SHARES.items():
+        documents = [json.loads(line) for line in (data / f"heldout-{domain}.jsonl").read_text().splitlines()]
+        for document in sorted(documents, key=lambda d: hashlib.sha256(d["title"].encode()).digest()):
+            if wanted <= 0:
+                break
             taken = ""
             for paragraph in document["text"].split("\n\n"):
                 if len(taken) > min(wanted, 4_000):
                     break
                 taken += paragraph + "\n\n"
             pieces.append(taken)
-            titles.append(f"{source}: {document['title']}")
+            titles.append(f"{document['source']}: {document['title']}")
             wanted -= len(taken.encode())
     return "".join(pieces).rstrip("\n") + "\n", titles
 
@@ -57,13 +57,13 @@ def scored_positions(count: int, context: int) -> list[range]:
 @torch.no_grad()
 def model_bits(model: DemoModel, ids: np.ndarray, begin: int, routing) -> np.ndarray:
     """-log2 p of the scored tokens; each chunk's first token is replaced by BOS."""
-    context, bits = model.config.context, []
-    for positions in scored_positions(len(ids), context):
-        chunk = torch.from_numpy(ids[positions.stop - context:positions.stop].astype(np.int64))[None]
+    bits = []
+    for positions in scored_positions(len(ids), CONTEXT):
+        chunk = torch.from_numpy(ids[positions.stop - CONTEXT:positions.stop].astype(np.int64))[None]
         chunk[0, 0] = begin
         logits = model(chunk, routing(1))[0][0]
         losses = F.cross_entropy(logits[:-1], chunk[0, 1:], reduction="none")
-        bits.append(losses[context // 2:].double().numpy() / math.log(2))
+        bits.append(losses[CONTEXT // 2:].double().numpy() / math.log(2))
     return np.concatenate(bits)
 
 
@@ -80,10 +80,10 @@ def main() -> None:
     sizes = token_sizes(tokenizer)
     train = np.fromfile(arguments.data / "train.bin", dtype=np.uint16)
 
-    text, titles = held_out_sample(arguments.data / "heldout.jsonl")
+    text, titles = held_out_sample(arguments.data)
     (arguments.output / "heldout.txt").write_text(text, encoding="utf-8")
     ids = np.array([begin] + tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.uint16)
-    scored = np.concatenate([np.array(p) for p in scored_positions(len(ids), model.config.context)])
+    scored = np.concatenate([np.array(p) for p in scored_positions(len(ids), CONTEXT)])
     size = int(sizes[ids[scored]].sum())
 
     def report(bits: np.ndarray) -> dict:
@@ -99,7 +99,7 @@ def main() -> None:
     baseline = {
         "text": {"file": "heldout.txt", "documents": titles, "bytes": len(text.encode()), "tokens": len(ids),
                  "tokens_sha256": hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()},
-        "scored": {"context": model.config.context, "chunks": len(scored_positions(len(ids), model.config.context)),
+        "scored": {"context": CONTEXT, "chunks": len(scored_positions(len(ids), CONTEXT)),
                    "tokens": len(scored), "bytes": size},
         "model_sha256": hashlib.sha256(arguments.gguf.read_bytes()).hexdigest(),
         "model": {f"static:k={k}": report(model_bits(model, ids, begin, lambda n, k=k: Routing.static(k, n)))

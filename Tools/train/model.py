@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded model: Qwen3-MoE's architecture (RoPE, grouped-query attention with a norm per head, SwiGLU experts), tiny.
+"""The embedded model: Qwen3-MoE's architecture (RoPE, grouped-query attention with a norm per head, SwiGLU experts), tiny, with a
+gate that decides how many experts a token gets; and its dense twins.
 
 B sequences of T tokens, hidden size d, E experts of width f, h heads of size c.
 """
@@ -13,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from experts import routed
+from gate import CountGate
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -22,34 +26,58 @@ class ModelConfig:
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
-    experts: int = 16
+    experts: int = 16  # 1: a dense model, with no router
     experts_per_token: int = 8
-    expert_hidden: int = 64
-    context: int = 512
-    rope_base: float = 10_000.0
+    expert_hidden: int = 320
+    context: int = 4096
+    rope_base: float = 100_000.0
     epsilon: float = 1e-6
 
     def to_dict(self) -> dict:
         return asdict(self)
 
+    @property
+    def is_dense(self) -> bool:
+        return self.experts == 1
+
 
 @dataclass
 class Routing:
-    """How many experts each token gets: the best `count` of them, and of those no more than it takes to reach `mass`.
+    """How many experts the tokens of each sequence get.
 
-    count: [B, 1] or [B, T], int; mass: the same shape, a probability (2 for no limit). The first expert is always kept.
+    Static and top-p, count and mass [B]: the best `count`, and of those no more than it takes to reach `mass` (2: no limit).
+    The last `gated` sequences are routed by the learned gate instead, at log_mu [gated]; where `relaxed` [gated] the mask is a
+    number between 0 and 1, which the gate learns from. The first expert is always kept.
     """
 
     count: Tensor
     mass: Tensor
+    log_mu: Tensor
+    relaxed: Tensor
+
+    @property
+    def gated(self) -> int:
+        return len(self.log_mu)
+
+    @staticmethod
+    def of(count: Tensor, mass: Tensor) -> Routing:
+        return Routing(count, mass, torch.zeros(0), torch.zeros(0, dtype=torch.bool))
 
     @staticmethod
     def static(k: int, batch: int) -> Routing:
-        return Routing(torch.full((batch, 1), k), torch.full((batch, 1), 2.0))
+        return Routing.of(torch.full((batch,), k), torch.full((batch,), 2.0))
 
     @staticmethod
     def top_p(p: float, maximum: int, batch: int) -> Routing:
-        return Routing(torch.full((batch, 1), maximum), torch.full((batch, 1), p))
+        return Routing.of(torch.full((batch,), maximum), torch.full((batch,), p))
+
+    @staticmethod
+    def learned(log_mu: float, maximum: int, batch: int) -> Routing:
+        return Routing(torch.full((batch,), maximum), torch.full((batch,), 2.0), torch.full((batch,), log_mu),
+                       torch.zeros(batch, dtype=torch.bool))
+
+    def to(self, device: torch.device) -> Routing:
+        return Routing(*(t.to(device) for t in (self.count, self.mass, self.log_mu, self.relaxed)))
 
 
 @dataclass
@@ -59,6 +87,7 @@ class RouterReport:
     entropy: Tensor  # scalar: mean over tokens of the entropy of the router's softmax, nats
     imbalance: Tensor  # scalar: log E minus the entropy of the mean softmax, nats; 0 when all experts are equally likely
     kept: Tensor  # [B, T]: experts per token
+    cost: Tensor  # [gated, T]: the relaxed count of the sequences that the gate routes, with a gradient
 
 
 class RMSNorm(nn.Module):
@@ -81,6 +110,8 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, rows: int = 128) -> Tensor:
     """[B, h, T, c] each. `rows` queries at a time, so that the scores stay in the cache and the masked half is never computed:
     on the CPU two to four times the speed of PyTorch's scaled_dot_product_attention, gradients included."""
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
     mask = torch.ones(rows, rows, dtype=torch.bool).triu(1)
     mixed = []
     for start in range(0, query.shape[-2], rows):
@@ -118,45 +149,62 @@ class Attention(nn.Module):
 
 
 class MoE(nn.Module):
-    """Every expert is computed and weighted, by 0 where the router drops it: at this size one wide product is faster on a CPU
-    than sixteen gathered ones. The engine that runs the model never computes a dropped expert."""
+    """The experts of a layer and what chooses among them. Weights follow from the kept experts alone: softmax, renormalised."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
         e, d, f = config.experts, config.hidden, config.expert_hidden
-        self.router = nn.Parameter(torch.empty(e, d))
+        if not config.is_dense:
+            self.router = nn.Parameter(torch.empty(e, d))
+            self.counting = CountGate(e, config.experts_per_token)
         self.gate = nn.Parameter(torch.empty(e, f, d))
         self.up = nn.Parameter(torch.empty(e, f, d))
         self.down = nn.Parameter(torch.empty(e, d, f))
 
-    def weigh(self, x: Tensor, routing: Routing) -> tuple[Tensor, RouterReport]:
-        """Combine weights [B, T, E], 0 for dropped experts: softmax, top-k or top-p, renormalised over the kept ones."""
-        with torch.autocast("cpu", enabled=False):
-            logits = x.float() @ self.router.T
-            probabilities = logits.softmax(-1)
-            # above[…, i, j]: expert j ranks before expert i. No sort: 16 x 16 comparisons vectorise better.
-            above = probabilities.unsqueeze(-2) > probabilities.unsqueeze(-1)
-            rank = above.sum(-1)
-            mass_above = (above * probabilities.detach().unsqueeze(-2)).sum(-1)
-            keep = (rank < routing.count.unsqueeze(-1)) & ((mass_above < routing.mass.unsqueeze(-1)) | (rank == 0))
-            kept = probabilities * keep
-            weights = kept / kept.sum(-1, keepdim=True)
-            log_probabilities = logits.log_softmax(-1)
-            entropy = -(probabilities * log_probabilities).sum(-1).mean()
-            mean = probabilities.mean((0, 1))
-            imbalance = math.log(self.config.experts) + (mean * mean.log()).sum()
-        return weights, RouterReport(entropy, imbalance, keep.sum(-1))
-
-    def forward(self, x: Tensor, routing: Routing) -> tuple[Tensor, RouterReport]:
+    def weigh(self, x: Tensor, routing: Routing) -> tuple[Tensor, Tensor, Tensor, RouterReport]:
+        """x [B, T, d] -> the ranking [N, K], combine weights [N, K], which pairs are computed [N, K]; N = B * T."""
         b, t, d = x.shape
-        e, f = self.config.experts, self.config.expert_hidden
-        weights, report = self.weigh(x, routing)
-        gate = F.linear(x, self.gate.view(e * f, d))
-        up = F.linear(x, self.up.view(e * f, d))
-        hidden = F.silu(gate) * up
-        hidden = (hidden.view(b, t, e, f) * weights.to(hidden.dtype).unsqueeze(-1)).view(b, t, e * f)
-        return F.linear(hidden, self.down.permute(1, 0, 2).reshape(d, e * f)), report
+        k, e = self.config.experts_per_token, self.config.experts
+        logits = x.view(-1, d) @ self.router.T
+        best, ranked = logits.topk(k, -1)
+        log_probabilities = logits.log_softmax(-1)
+        probabilities = log_probabilities.exp()
+        entropy = -(probabilities * log_probabilities).sum(-1).mean()
+        mean = probabilities.mean(0)
+        imbalance = math.log(e) + (mean * mean.log()).sum()
+
+        score = log_probabilities.gather(1, ranked).exp()
+        with torch.no_grad():
+            rank = torch.arange(k, device=x.device)
+            mass_above = score.cumsum(-1) - score
+            count, mass = (v.repeat_interleave(t).unsqueeze(-1) for v in (routing.count, routing.mass))
+            mask = ((rank < count) & ((mass_above < mass) | (rank == 0))).float()
+        computed, kept, cost = mask > 0, mask, score.new_zeros(0, t)
+        if routing.gated > 0:
+            own = (b - routing.gated) * t
+            relaxed, hard = self.counting(
+                logits[own:], ranked[own:], x.view(-1, d)[own:].norm(dim=-1), routing.log_mu.repeat_interleave(t))
+            soft = routing.relaxed.repeat_interleave(t).unsqueeze(-1)
+            gated = torch.where(soft, relaxed, hard)
+            computed = torch.cat((computed[:own], gated > 0))
+            kept = torch.cat((mask[:own], hard))
+            mask = torch.cat((mask[:own], gated))
+            cost = relaxed.sum(-1).view(routing.gated, t)
+        weights = score * mask
+        weights = weights / weights.sum(-1, keepdim=True)
+        return ranked, weights, computed, RouterReport(entropy, imbalance, kept.sum(-1).view(b, t), cost)
+
+    def forward(self, x: Tensor, routing: Routing) -> tuple[Tensor, RouterReport | None]:
+        b, t, d = x.shape
+        if self.config.is_dense:
+            hidden = F.silu(F.linear(x, self.gate[0])) * F.linear(x, self.up[0])
+            return F.linear(hidden, self.down[0]), None
+        kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            ranked, weights, computed, report = self.weigh(x, routing)
+            y = routed(x.view(-1, d).to(kind), self.gate.to(kind), self.up.to(kind), self.down.to(kind), ranked, weights, computed)
+        return y.view(b, t, d), report
 
 
 class Block(nn.Module):
@@ -197,6 +245,9 @@ class DemoModel(nn.Module):
             else:
                 std = 0.05 if name == "embedding.weight" else parameter.shape[-1] ** -0.5
                 nn.init.normal_(parameter, std=std, generator=generator)
+        for block in self.blocks:
+            if not self.config.is_dense:
+                block.moe.counting.reset()
 
     def hidden(self, ids: Tensor, routing: Routing) -> tuple[Tensor, list[RouterReport]]:
         t = ids.shape[1]
@@ -205,7 +256,8 @@ class DemoModel(nn.Module):
         reports = []
         for block in self.blocks:
             x, report = block(x, cosine, sine, routing)
-            reports.append(report)
+            if report is not None:
+                reports.append(report)
         return self.norm(x), reports
 
     def forward(self, ids: Tensor, routing: Routing) -> tuple[Tensor, list[RouterReport]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The baseline: an interpolated n-gram with modified Kneser-Ney smoothing (Chen and Goodman 1998), over tokens or bytes.
 
-    python Tools/train/ngram.py        measures all orders on the held-out documents; writes .cache/train/ngram.json
+    python Tools/train/ngram.py        measures all orders on the held-out documents of each domain; writes .cache/train/ngram.json
 
 It learns from all of train.bin and is asked for the same held-out tokens as the model.
 """
@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from evaluate import whole_windows
-from model import ModelConfig
+from evaluate import DOMAINS, whole_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,9 +100,9 @@ def text_of(ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return np.frombuffer(b"".join(pieces[i] for i in ids), dtype=np.uint8)
 
 
-def measure(train: np.ndarray, held: np.ndarray, order: int, vocabulary: int, size: np.ndarray) -> dict:
+def measure(model: KneserNey, held: np.ndarray, size: np.ndarray) -> dict:
     """size: bytes of text of each symbol; symbols without any are read but not scored."""
-    model = KneserNey(train, order, vocabulary)
+    order = model.order
     padded = np.concatenate([np.zeros(order - 1, dtype=held.dtype), held])
     bits, sizes = model.bits(padded), size[held]
     total, count = bits[sizes > 0].sum(), np.count_nonzero(sizes)
@@ -116,21 +115,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / ".cache/train")
     data = parser.parse_args().data
     tokenizer = Tokenizer.from_file(str(data / "tokenizer.json"))
-    train, held = (np.fromfile(data / f"{name}.bin", dtype=np.uint16) for name in ("train", "heldout"))
-    held = whole_windows(held, ModelConfig().context)
-    results: dict[str, list[dict]] = {"tokens": [], "bytes": []}
+    train = np.fromfile(data / "train.bin", dtype=np.uint16)
     sizes = token_sizes(tokenizer)
+    results: dict[str, list[dict]] = {}
     for order in (1, 2, 3, 4, 5):
         started = time.time()
-        results["tokens"].append(measure(train, held, order, len(sizes), sizes))
-        print("tokens", results["tokens"][-1], f"{time.time() - started:.0f} s", flush=True)
-    train_bytes, held_bytes = text_of(train, tokenizer), text_of(held, tokenizer)
-    size = np.ones(256, dtype=np.int64)
-    size[0] = 0
-    for order in (3, 5):
-        started = time.time()
-        results["bytes"].append(measure(train_bytes, held_bytes, order, 256, size))
-        print("bytes", results["bytes"][-1], f"{time.time() - started:.0f} s", flush=True)
+        model = KneserNey(train, order, len(sizes))
+        for domain in DOMAINS:
+            held = whole_windows(np.fromfile(data / f"heldout-{domain}.bin", dtype=np.uint16), 1024)
+            results.setdefault(domain, []).append(measure(model, held, sizes))
+            print(domain, results[domain][-1], f"{time.time() - started:.0f} s", flush=True)
     (data / "ngram.json").write_text(json.dumps(results, indent=1) + "\n")
 
 

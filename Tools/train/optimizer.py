@@ -36,26 +36,29 @@ class Slot:
     start: int
     stop: int
     muon: bool
+    gate: bool  # of the count gate: its own rate
     owner: int  # the worker that updates it
 
 
 class SharedState:
     """Parameters, gradients and moments as flat tensors in shared memory: workers see each other's updates without copies."""
 
-    def __init__(self, model: nn.Module, workers: int):
+    def __init__(self, model: nn.Module, workers: int, device: torch.device = torch.device("cpu")):
         self.slots: list[Slot] = []
         start, load = 0, [0] * workers
         for name, parameter in sorted(model.named_parameters(), key=lambda item: -item[1].numel()):
-            muon = parameter.dim() >= 2 and name.startswith("blocks.") and not name.endswith("router")
+            gate = ".counting." in name
+            muon = parameter.dim() >= 2 and name.startswith("blocks.") and not name.endswith("router") and not gate
             owner = load.index(min(load))
             load[owner] += parameter.numel() * (4 if muon else 1)  # Newton-Schulz is the dear part
-            self.slots.append(Slot(name, parameter.shape, start, start + parameter.numel(), muon, owner))
+            self.slots.append(Slot(name, parameter.shape, start, start + parameter.numel(), muon, gate, owner))
             start += parameter.numel()
-        self.parameters = torch.empty(start).share_memory_()
-        self.gradients = torch.zeros(workers, start).share_memory_()
-        self.first = torch.zeros(start).share_memory_()
-        self.second = torch.zeros(start).share_memory_()
-        self.norms = torch.zeros(workers, dtype=torch.float64).share_memory_()
+        self.parameters, self.first, self.second = (torch.zeros(start, device=device) for _ in range(3))
+        self.gradients = torch.zeros(workers, start, device=device)
+        self.norms = torch.zeros(workers, dtype=torch.float64, device=device)
+        if device.type == "cpu":
+            for buffer in (self.parameters, self.first, self.second, self.gradients, self.norms):
+                buffer.share_memory_()
         named = dict(model.named_parameters())
         for slot in self.slots:
             self.parameters[slot.start:slot.stop] = named[slot.name].detach().flatten()
@@ -80,7 +83,7 @@ class SharedState:
     @torch.no_grad()
     def average(self, worker: int) -> None:
         """Means of the owned gradients over the workers, into worker 0's row; their squared norm."""
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=torch.float64, device=self.norms.device)
         for slot in self.slots:
             if slot.owner == worker:
                 mean = self.gradients[0, slot.start:slot.stop]
@@ -89,7 +92,8 @@ class SharedState:
         self.norms[worker] = total
 
     @torch.no_grad()
-    def update(self, worker: int, step: int, muon_lr: float, adam_lr: float, weight_decay: float, clip: float = 1.0) -> float:
+    def update(self, worker: int, step: int, muon_lr: float, adam_lr: float, gate_lr: float, weight_decay: float,
+               clip: float = 1.0) -> float:
         """Updates the owned parameters; returns the norm of the whole gradient before clipping."""
         norm = float(self.norms.sum().sqrt())
         scale = min(1.0, clip / (norm + 1e-6))
@@ -111,5 +115,5 @@ class SharedState:
                 first.lerp_(gradient, 0.1)
                 second.lerp_(gradient.square(), 0.05)
                 mean, variance = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.95 ** (step + 1))
-                parameter.add_(mean / (variance.sqrt() + 1e-8), alpha=-adam_lr)
+                parameter.add_(mean / (variance.sqrt() + 1e-8), alpha=-(gate_lr if slot.gate else adam_lr))
         return norm

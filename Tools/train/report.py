@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gathers what the other scripts measured into docs/demo-model.json and docs/demo-model-loss.png.
 
-    python Tools/train/report.py       after train.py, ngram.py and evaluate.py
+    python Tools/train/report.py       after train.py, export.py or points.py, ngram.py and evaluate.py
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / ".cache/train")
-    parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/run")
+    parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/dynamic")
     parser.add_argument("--output", type=Path, default=ROOT / "docs")
     arguments = parser.parse_args()
     log = [json.loads(line) for line in (arguments.run / "log.jsonl").read_text().splitlines()]
     parts = {name: json.loads((folder / f"{name}.json").read_text()) for name, folder in (
-        ("meta", arguments.data), ("summary", arguments.run), ("evaluation", arguments.data), ("ngram", arguments.data))}
+        ("meta", arguments.data), ("summary", arguments.run), ("evaluation", arguments.run), ("ngram", arguments.data))}
     report = {
         "data": parts["meta"], "training": parts["summary"],
-        "curve": [{key: entry[key] for key in ("step", "loss", "held_out", "cpu_seconds")}
+        "curve": [{key: entry[key] for key in ("step", "loss", "held_out", "mean_k", "cpu_seconds") if key in entry}
                   for entry in log if "held_out" in entry],
         "held_out": {"model": parts["evaluation"], "ngram": parts["ngram"]},
     }

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the embedded model on what prepare.py wrote, then exports it.
+"""Trains the embedded model, or a twin of it, on what prepare.py wrote.
 
-    python Tools/train/train.py [--steps 4000] [--run .cache/train/run] [--compile]
+    python Tools/train/train.py [--variant dynamic|static|dense-total|dense-active] [--steps 3600] [--run .cache/train/dynamic]
 
-Deterministic by seed for a number of workers, on one machine. Interrupt it at will: the same command goes on from the last
-checkpoint, to the same result. Writes checkpoint.pt, log.jsonl, loss.png and summary.json to the run's folder.
+Deterministic by seed for a number of workers, on one machine. Interrupt it at will (it finishes its step and writes a
+checkpoint): the same command goes on from there, to the same result. Writes checkpoint.pt, log.jsonl, loss.png and summary.json
+to the run's folder. Uses a GPU when there is one. export.py makes the GGUF.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -21,71 +23,108 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor
 from tqdm import tqdm
 
-import export
-from evaluate import held_out_loss
+from evaluate import held_out_losses
 from loss import tied_cross_entropy
 from model import DemoModel, ModelConfig, Routing
 from optimizer import SharedState
+from plan import ANCHORS, FIRST_LOG_MU, Shape, control, draw
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ("steps", "batch", "muon_lr", "adam_lr", "weight_decay", "entropy", "seed", "workers")
+SETTINGS = ("variant", "steps", "long", "muon_lr", "adam_lr", "gate_lr", "weight_decay", "entropy", "share", "seed", "workers",
+            "window", "rows", "compile")
+VARIANTS = {
+    "dynamic": "the model that ships: its gate is learned with it",
+    "static": "the same shape, always k = 8",
+    "dense-total": "one feed-forward network of all experts' size",
+    "dense-active": "one feed-forward network of k experts' size",
+}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / ".cache/train")
-    parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/run")
-    parser.add_argument("--export", type=Path, default=ROOT / "CSources/CMoEDemoModel/demo.gguf")
-    parser.add_argument("--no-export", action="store_true", help="leave the embedded model as it is")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=8, help="windows of the model's context per step")
-    parser.add_argument("--muon-lr", type=float, default=0.03)
-    parser.add_argument("--adam-lr", type=float, default=0.006)
+    parser.add_argument("--run", type=Path, help="default: .cache/train/VARIANT")
+    parser.add_argument("--variant", choices=VARIANTS, default="dynamic",
+                        help="; ".join(f"{name}: {what}" for name, what in VARIANTS.items()))
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--stop-at", type=int, help="stop with a checkpoint after this step")
+    parser.add_argument("--window", type=int, default=1024, help="tokens; the last steps read longer ones (--long)")
+    parser.add_argument("--rows", type=int, default=6, help="windows per step and worker")
+    parser.add_argument("--long", type=float, default=0.1, help="share of the steps, the last ones, with windows of the context")
+    parser.add_argument("--muon-lr", type=float, default=0.02)
+    parser.add_argument("--adam-lr", type=float, default=0.004)
+    parser.add_argument("--gate-lr", type=float, default=0.004)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--entropy", type=float, default=1.6, help="what the router's entropy is steered to, nats")
+    parser.add_argument("--share", type=float, default=0.5, help="of the teacher in the loss of what it teaches")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread that share the batch; one a core")
-    parser.add_argument("--checkpoint-every", type=int, default=200, help="steps")
-    parser.add_argument("--compile", action="store_true", help="fuse with torch.compile; needs a C++ compiler")
+    parser.add_argument("--checkpoint-every", type=int, default=100, help="steps")
+    parser.add_argument("--compile", action="store_true", help="fuse with torch.compile: a quarter faster; needs a C++ compiler")
+    parser.add_argument("--shape", type=json.loads, default={}, metavar="JSON", help="other sizes, for experiments")
     options = parser.parse_args()
-    if options.batch % options.workers:
-        parser.error("--batch must be a multiple of --workers")
+    if torch.cuda.is_available():
+        # As many windows a step, in one process.
+        options.rows, options.workers = options.rows * options.workers, 1
+    options.run = options.run or ROOT / ".cache/train" / options.variant
     return options
 
 
-class Windows:
-    """Windows of context + 1 tokens in a fixed random order; each epoch is cut at another offset and shuffled anew."""
+def configuration(options: argparse.Namespace, vocabulary: int) -> ModelConfig:
+    c = ModelConfig(**{"vocabulary": vocabulary} | options.shape)
+    if options.variant.startswith("dense"):
+        experts = c.experts if options.variant == "dense-total" else c.experts_per_token
+        c = ModelConfig(**c.to_dict() | {"experts": 1, "experts_per_token": 1, "expert_hidden": c.expert_hidden * experts})
+    return c
 
-    def __init__(self, path: Path, context: int, batch: int, seed: int):
+
+class Windows:
+    """Windows of length + 1 tokens in a fixed random order; each epoch is cut at another offset and shuffled anew."""
+
+    def __init__(self, path: Path, length: int, batch: int, seed: int):
         self.ids = np.memmap(path, dtype=np.uint16, mode="r")
-        self.context, self.batch, self.seed = context, batch, seed
-        self.per_epoch = (len(self.ids) - 2 * context) // context // batch
+        self.length, self.batch, self.seed = length, batch, seed
+        self.per_epoch = (len(self.ids) - 2 * length) // length // batch
+        if self.per_epoch < 1:
+            raise SystemExit(f"{path}: {len(self.ids)} tokens are too few for {batch} windows of {length}")
 
     def __getitem__(self, step: int) -> Tensor:
         epoch, index = divmod(step, self.per_epoch)
-        random = np.random.default_rng((self.seed, epoch))
-        offset = int(random.integers(self.context))
+        random = np.random.default_rng((self.seed, self.length, epoch))
+        offset = int(random.integers(self.length))
         order = random.permutation(self.per_epoch * self.batch)[index * self.batch:(index + 1) * self.batch]
-        starts = order * self.context + offset
-        return torch.from_numpy(np.stack([self.ids[s:s + self.context + 1] for s in starts]).astype(np.int64))
+        starts = order * self.length + offset
+        return torch.from_numpy(np.stack([self.ids[s:s + self.length + 1] for s in starts]).astype(np.int64))
 
 
-def routing_draw(step: int, batch: int, maximum: int, seed: int) -> Routing:
-    """Elastic training: half of the sequences run k = maximum, a quarter a uniform k below it, a quarter top-p.
+class Curriculum:
+    """Which windows a worker reads at a step, and what is done with them. All variants read the same text."""
 
-    So the model meets every way in which it will be deployed, and the router's ranking has to be right from the first
-    expert on.
-    """
-    random = np.random.default_rng((seed, 1, step))
-    count = np.full(batch, maximum)
-    mass = np.full(batch, 2.0)
-    kinds = random.permutation(batch) * 4 // batch
-    for row, kind in enumerate(kinds):
-        if kind == 2:
-            count[row] = random.integers(1, maximum)
-        elif kind == 3:
-            mass[row] = random.uniform(0.3, 0.95)
-    return Routing(torch.from_numpy(count)[:, None], torch.from_numpy(mass).float()[:, None])
+    def __init__(self, options: argparse.Namespace, config: ModelConfig):
+        self.options, self.config = options, config
+        self.long_from = options.steps - round(options.long * options.steps)
+        self.short = Windows(options.data / "train.bin", options.window, options.rows * options.workers, options.seed)
+        self.long_rows = 2 * max(1, options.rows * options.window // (6 * config.context))
+        self.long = Windows(options.data / "train.bin", config.context, self.long_rows * options.workers, options.seed)
+
+    def shape(self, step: int) -> Shape:
+        rows, window = self.options.rows, self.options.window
+        if step < self.long_from:
+            own = max(1, rows // 6)
+            shape = Shape(window, full=rows - 2 * own, elastic=own, own=own, taught=2 * own)
+        else:
+            half = self.long_rows // 2
+            # In turn: students of the full rows, and rows of their own.
+            shape = Shape(self.config.context, half, 0, 0, half) if step % 2 else Shape(self.config.context, half, 0, half, 0)
+        if self.options.variant != "dynamic":
+            shape = Shape(shape.window, shape.unique, 0, 0, 0)
+        return shape
+
+    def windows(self, step: int, worker: int) -> Tensor:
+        count = self.shape(step).unique
+        if step < self.long_from:
+            return self.short[step][worker * self.options.rows:][:count]
+        return self.long[step - self.long_from][worker * self.long_rows:][:count]
 
 
 def schedule(step: int, steps: int, warm_up: int = 100) -> float:
@@ -105,115 +144,203 @@ def plot(log: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    steps, losses = [e["step"] for e in log], np.array([e["loss"] for e in log])
-    axes.plot(steps, losses, linewidth=0.8, label="training, mean of 10 steps (k drawn at random)")
-    held = [(e["step"], e["held_out"]) for e in log if "held_out" in e]
-    axes.plot(*zip(*held), "o-", markersize=3, label="held out, k = 8")
-    axes.set(xlabel="step", ylabel="nats per token", ylim=(min(losses.min(), held[-1][1]) - 0.1, 6.5))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure, (losses, counts) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True)
+    steps = [e["step"] for e in log]
+    losses.plot(steps, [e["loss"] for e in log], linewidth=0.8, label="training")
+    held = [e for e in log if "held_out" in e]
+    for domain in held[-1]["held_out"] if held else ():
+        losses.plot([e["step"] for e in held], [e["held_out"][domain] for e in held], "o-", markersize=2, linewidth=0.8,
+                    label=f"held out, {domain}, k = 8")
+    top = np.percentile([e["loss"] for e in log], 95)
+    losses.set(ylabel="nats per token", ylim=(None, top + 0.5))
+    for index, target in enumerate(ANCHORS if "mean_k" in log[-1] else ()):
+        line, = counts.plot(steps, [e["mean_k"][index] for e in log], linewidth=0.8)
+        counts.axhline(target, color=line.get_color(), linestyle=":", linewidth=0.8)
+    counts.set(xlabel="step", ylabel="mean k at the gate's prices (dotted: wanted)")
+    for axes in (losses, counts):
+        axes.grid(alpha=0.3)
+    losses.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
-def work(worker: int, options: argparse.Namespace, identity: dict, config: ModelConfig, state: SharedState,
-         losses: Tensor, barrier, start: int, elapsed: tuple[float, float], log: list[dict]) -> None:
-    """One worker: its share of each batch, its share of the parameters. Worker 0 also keeps the log and the checkpoints.
+class Stop:
+    """Set by SIGINT or SIGTERM: the run ends after the step at hand, with a checkpoint."""
 
-    `elapsed`: seconds so far, of the clock and of one worker's processor time; on an idle machine the two agree.
-    """
-    torch.set_num_threads(1)
-    model = DemoModel(config)
+    def __init__(self):
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_) -> None:
+        self.asked = True
+
+
+def step_loss(model: DemoModel, batch: Tensor, shape: Shape, routing: Routing, options: argparse.Namespace):
+    """The loss of one worker's rows, the three sums of loss.py, and the routers' reports."""
+    inputs = torch.cat((batch, batch[:shape.taught]))[:, :-1]
+    with torch.autocast(batch.device.type, torch.bfloat16):
+        hidden, reports = model.hidden(inputs, routing)
+    tokens, width = shape.unique * shape.window, model.config.hidden
+    flat = hidden.view(-1, width)
+    total, sums = tied_cross_entropy(
+        flat[:tokens], flat[tokens:], model.embedding.weight, batch[:, 1:].reshape(-1), options.share)
+    loss = total / (shape.rows * shape.window)
+    # Balance: all experts equally likely on average. Entropy: steered, so that tokens differ in how many they need.
+    for report in reports:
+        loss = loss + 0.02 * report.imbalance + 0.02 * (report.entropy - options.entropy).square()
+        if shape.taught:
+            # mu nats for each expert: what the gate weighs against the loss, in the rows that it learns from.
+            cost = report.cost[shape.own:].mean(1)
+            loss = loss + (cost * routing.log_mu[shape.own:].exp()).sum() / shape.rows
+    return loss, sums, reports
+
+
+def work(worker: int, options: argparse.Namespace, identity: dict, config: ModelConfig, state: SharedState, shared: dict,
+         barrier, start: int, progress: dict) -> None:
+    """One worker: its share of each batch, its share of the parameters. Worker 0 also keeps the log and the checkpoints."""
+    device = state.parameters.device
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    stop = Stop()
+    model = DemoModel(config).to(device)
     state.attach(model, worker)
     if options.compile:
         for block in model.blocks:
-            block.compile(dynamic=False)
-    windows = Windows(options.data / "train.bin", config.context, options.batch, options.seed)
-    share = slice(worker * options.batch // options.workers, (worker + 1) * options.batch // options.workers)
-    clock, cpu = time.perf_counter() - elapsed[0], time.process_time() - elapsed[1]
-    recent: list[float] = []
+            for part in (block.attention, block.attention_norm, block.ffn_norm):
+                part.compile(dynamic=False)
+    curriculum = Curriculum(options, config)
+    log, log_mu = progress["log"], list(progress["log_mu"])
+    clock, cpu = time.perf_counter() - progress["elapsed"][0], time.process_time() - progress["elapsed"][1]
+    recent = []
     bar = tqdm(total=options.steps, initial=start, unit="step", mininterval=5, smoothing=0.05, disable=worker != 0)
-    for step in range(start, options.steps):
+    last = min(options.steps, options.stop_at or options.steps)
+    for step in range(start, last):
         factor = schedule(step, options.steps)
-        batch = windows[step][share]
-        routing = routing_draw(step, options.batch, config.experts_per_token, options.seed)
-        routing = Routing(routing.count[share], routing.mass[share])
+        shape = curriculum.shape(step)
+        drawn = draw(shape, config.experts_per_token, log_mu, (options.seed, 1, step, worker))
         state.gradients[worker].zero_()
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden, reports = model.hidden(batch[:, :-1], routing)
-        loss = tied_cross_entropy(hidden.view(-1, config.hidden), model.embedding.weight, batch[:, 1:].reshape(-1))
-        # Balance: all experts equally likely on average. Entropy: steered, so that tokens differ in how many they need.
-        balance = sum(r.imbalance for r in reports)
-        steer = sum((r.entropy - options.entropy).square() for r in reports)
-        (loss + 0.02 * balance + 0.02 * steer).backward()
-        losses[worker] = loss.item()
+        loss, sums, reports = step_loss(
+            model, curriculum.windows(step, worker).to(device), shape, drawn.routing.to(device), options)
+        loss.backward()
+        counts = torch.zeros(len(ANCHORS), 2, dtype=torch.float64)
+        if len(drawn.anchors):
+            kept = torch.stack([r.kept[shape.unique - shape.own:].float().mean(1) for r in reports]).mean(0).double().cpu()
+            counts[:, 0].index_add_(0, drawn.anchors, kept)
+            counts[:, 1].index_add_(0, drawn.anchors, torch.ones_like(kept))
+        shared["sums"][worker] = sums.cpu()
+        shared["counts"][worker] = counts
+        shared["stop"][worker] = stop.asked
         barrier.wait()
         state.average(worker)
         barrier.wait()
-        norm = state.update(worker, step, options.muon_lr * factor, options.adam_lr * factor, options.weight_decay)
-        recent.append(losses.mean().item())
+        norm = state.update(worker, step, options.muon_lr * factor, options.adam_lr * factor, options.gate_lr * factor,
+                            options.weight_decay)
         if not np.isfinite(norm):
             raise RuntimeError(f"step {step}: the gradient is not finite")
+        log_mu = control(log_mu, shared["counts"].sum(0))
+        recent.append((shared["sums"].sum(0), shared["counts"].sum(0), shape, norm))
+        stopping = bool(shared["stop"].any())
         barrier.wait()
-        if worker != 0:
-            continue
-        bar.update()
         done = step + 1
-        checkpoint = done % options.checkpoint_every == 0 or done == options.steps
-        if done % 10 == 0 or checkpoint:
-            entry = {"step": done, "loss": round(float(np.mean(recent)), 4), "lr": round(factor, 4),
-                     "gradient_norm": round(norm, 3), "entropy": [round(r.entropy.item(), 3) for r in reports],
-                     "imbalance": [round(r.imbalance.item(), 4) for r in reports],
-                     "seconds": round(time.perf_counter() - clock, 1),
-                     "cpu_seconds": round(time.process_time() - cpu, 1)}
-            recent = []
-            if checkpoint:
-                entry["held_out"] = round(held_out_loss(model, options.data, windows=24), 4)
-            log.append(entry)
-            bar.set_postfix({k: entry[k] for k in ("loss", "held_out") if k in entry}, refresh=False)
-        if checkpoint:  # the others wait at the next barrier, before anything changes
-            elapsed = time.perf_counter() - clock, time.process_time() - cpu
-            save_atomically({"identity": identity, "state": state.state_dict(), "model": model.state_dict(), "step": done,
-                             "log": log, "elapsed": elapsed}, options.run / "checkpoint.pt")
-            (options.run / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in log))
+        checkpoint = done % options.checkpoint_every == 0 or done == last or stopping
+        if worker == 0:
+            bar.update()
+            if done % 10 == 0 or checkpoint:
+                entry = log_entry(done, recent, reports, factor, log_mu, config, options)
+                entry |= {"seconds": round(time.perf_counter() - clock, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+                recent = []
+                if checkpoint:
+                    with torch.compiler.set_stance("force_eager"):
+                        entry["held_out"] = held_out_losses(model, options.data, options.window, windows=4)[0]
+                log.append(entry)
+                bar.set_postfix({"loss": entry["loss"]}, refresh=False)
+            if checkpoint:  # the others wait at the next barrier, before anything changes
+                elapsed = time.perf_counter() - clock, time.process_time() - cpu
+                progress = {"log": log, "log_mu": log_mu, "elapsed": elapsed}
+                save_atomically({"identity": identity, "state": state.state_dict(), "model": model.state_dict(), "step": done,
+                                 "progress": progress}, options.run / "checkpoint.pt")
+                (options.run / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in log))
+                plot(log, options.run / "loss.png")
+        if stopping:
+            break
     bar.close()
+
+
+def log_entry(done: int, recent: list, reports: list, factor: float, log_mu: list[float], config: ModelConfig,
+              options: argparse.Namespace) -> dict:
+    sums = sum(r[0] for r in recent)
+    counts = sum(r[1] for r in recent)
+    unique = sum(r[2].unique * r[2].window for r in recent) * options.workers
+    taught = sum(r[2].taught * r[2].window for r in recent) * options.workers
+    entry = {"step": done, "loss": round(sums[0].item() / unique, 4), "lr": round(factor, 4), "gradient_norm": round(recent[-1][3], 3)}
+    if taught:
+        entry |= {"student": round(sums[1].item() / taught, 4), "kl": round(sums[2].item() / taught, 4)}
+    if not config.is_dense:
+        entry |= {"entropy": [round(r.entropy.item(), 3) for r in reports],
+                  "imbalance": [round(r.imbalance.item(), 4) for r in reports]}
+    if options.variant == "dynamic":
+        entry |= {"mean_k": [round(t / n, 3) if n else None for t, n in counts.tolist()],
+                  "log_mu": [round(m, 3) for m in log_mu]}
+    return entry
+
+
+class Alone:
+    """The barrier of a single worker."""
+
+    def wait(self) -> None:
+        pass
 
 
 def main() -> None:
     options = arguments()
-    meta = json.loads((options.data / "meta.json").read_text())
-    config = ModelConfig(vocabulary=meta["vocabulary"])
+    meta = options.data / "meta.json"
+    if not meta.exists():
+        raise SystemExit(f"{meta} is missing: Tools/train/prepare.py makes it")
+    config = configuration(options, json.loads(meta.read_text())["vocabulary"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = DemoModel(config)
     model.initialize(options.seed)
-    state = SharedState(model, options.workers)
+    state = SharedState(model, options.workers, device)
     options.run.mkdir(parents=True, exist_ok=True)
     identity = {name: getattr(options, name) for name in SETTINGS} | config.to_dict()
-    start, elapsed, log = 0, (0.0, 0.0), []
+    start, progress = 0, {"log": [], "log_mu": list(FIRST_LOG_MU), "elapsed": (0.0, 0.0)}
     checkpoint = options.run / "checkpoint.pt"
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, weights_only=True, map_location=device)
         if saved["identity"] != identity:
-            raise SystemExit(f"{checkpoint} is of a run with other settings: remove it, or give another --run")
+            other = [k for k in identity if saved["identity"].get(k) != identity[k]]
+            raise SystemExit(f"{checkpoint} is of a run with other settings ({', '.join(other)}): remove it, or give another --run")
         state.load_state_dict(saved["state"])
-        start, elapsed, log = saved["step"], saved["elapsed"], saved["log"]
-    losses = torch.zeros(options.workers, dtype=torch.float64).share_memory_()
-    barrier = multiprocessing.get_context("spawn").Barrier(options.workers)
-    multiprocessing.spawn(
-        work, (options, identity, config, state, losses, barrier, start, elapsed, log), nprocs=options.workers)
-
-    saved = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(saved["model"])
-    log = saved["log"]
-    plot(log, options.run / "loss.png")
-    summary = {"settings": identity, "tokens": options.steps * options.batch * config.context,
-               "parameters": sum(p.numel() for p in model.parameters()), "compiled": options.compile,
-               "seconds": round(saved["elapsed"][0]), "cpu_seconds_of_a_worker": round(saved["elapsed"][1]),
-               "held_out_24_windows": log[-1]["held_out"]}
+        start, progress = saved["step"], saved["progress"]
+    shared = {"sums": torch.zeros(options.workers, 3, dtype=torch.float64).share_memory_(),
+              "counts": torch.zeros(options.workers, len(ANCHORS), 2, dtype=torch.float64).share_memory_(),
+              "stop": torch.zeros(options.workers, dtype=torch.bool).share_memory_()}
+    if start < min(options.steps, options.stop_at or options.steps):
+        if options.workers == 1:
+            work(0, options, identity, config, state, shared, Alone(), start, progress)
+        else:
+            barrier = multiprocessing.get_context("spawn").Barrier(options.workers)
+            context = multiprocessing.spawn(
+                work, (options, identity, config, state, shared, barrier, start, progress), nprocs=options.workers, join=False)
+            for number in (signal.SIGINT, signal.SIGTERM):  # the workers stop by themselves, with a checkpoint
+                signal.signal(number, lambda *_: os.kill(context.pids()[0], signal.SIGTERM))
+            while not context.join():
+                pass
+    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    done, progress = saved["step"], saved["progress"]
+    if done < options.steps:
+        print(f"stopped after step {done} of {options.steps}; the same command goes on from there")
+        return
+    curriculum = Curriculum(options, config)
+    shapes = [curriculum.shape(step) for step in range(options.steps)]
+    tokens = sum(shape.unique * shape.window for shape in shapes) * options.workers
+    summary = {"settings": identity, "parameters": sum(p.numel() for p in model.parameters()), "training_tokens": tokens,
+               "seconds": round(progress["elapsed"][0]), "cpu_seconds_of_a_worker": round(progress["elapsed"][1]),
+               "held_out_16_windows": progress["log"][-1]["held_out"]}
     (options.run / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary))
-    if not options.no_export:
-        export.write(model, options.data / "tokenizer.json", options.export)
 
 
 if __name__ == "__main__":

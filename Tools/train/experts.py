@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routed SwiGLU experts, forward and backward: only the rows that an expert was given are multiplied.
+
+N tokens of width d, E experts of width f, P (token, expert) pairs sorted by expert.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def hidden_units(gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+    """SwiGLU, scaled: the combine weight goes onto the narrower side."""
+    return F.silu(gate).mul_(up).mul_(weight)
+
+
+def hidden_gradients(d_hidden: Tensor, gate: Tensor, up: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """d_hidden (overwritten): of weight * silu(gate) * up. Gives the gradients of gate, up and weight, and the scaled hidden units again."""
+    sigmoid = torch.sigmoid(gate)
+    silu = gate * sigmoid
+    hidden = silu * up
+    d_weight = (d_hidden * hidden).sum(1, dtype=torch.float32)
+    d_hidden = d_hidden.mul_(weight)
+    d_up = d_hidden * silu
+    # d silu = sigmoid + silu (1 - sigmoid)
+    d_gate = d_hidden.mul_(up).mul_(sigmoid.add_(silu.mul_(1 - sigmoid)))
+    return d_gate, d_up, d_weight, hidden.mul_(weight)
+
+
+class GroupedExperts(torch.autograd.Function):
+    """x [N, d], gate and up [E, f, d], down [E, d, f] (all of one type), weights [P] float32, tokens [P], counts of pairs per
+    expert -> [N, d] float32: the sum over a token's pairs of weight * expert(x). Pairs of weight 0 get the gradient of their
+    weight all the same."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, weights: Tensor, tokens: Tensor, counts: list[int]):
+        output = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+        rows = x.index_select(0, tokens)
+        gates, ups, start = [], [], 0
+        for expert, count in enumerate(counts):
+            part, stop = rows[start:start + count], start + count
+            gates.append(part @ gate[expert].T)
+            ups.append(part @ up[expert].T)
+            hidden = hidden_units(gates[-1], ups[-1], weights[start:stop, None].to(x.dtype))
+            output.index_add_(0, tokens[start:stop], (hidden @ down[expert].T).float())
+            start = stop
+        ctx.save_for_backward(rows, gate, up, down, weights, tokens, *gates, *ups)
+        ctx.counts = counts
+        return output
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):
+        rows, gate, up, down, weights, tokens, *halves = ctx.saved_tensors
+        counts = ctx.counts
+        gates, ups = halves[:len(counts)], halves[len(counts):]
+        upstream = upstream.to(rows.dtype)
+        d_x = torch.zeros(upstream.shape, dtype=torch.float32, device=rows.device)
+        d_gate, d_up, d_down = (torch.zeros_like(t) for t in (gate, up, down))
+        d_weights = torch.empty_like(weights)
+        start = 0
+        for expert, count in enumerate(counts):
+            stop = start + count
+            part, token = rows[start:stop], tokens[start:stop]
+            g, u, w = gates[expert], ups[expert], weights[start:stop, None].to(rows.dtype)
+            d_out = upstream.index_select(0, token)
+            d_g, d_u, d_weights[start:stop], hidden = hidden_gradients(d_out @ down[expert], g, u, w)
+            torch.mm(d_out.T, hidden, out=d_down[expert])
+            torch.mm(d_g.T, part, out=d_gate[expert])
+            torch.mm(d_u.T, part, out=d_up[expert])
+            d_x.index_add_(0, token, torch.addmm(d_g @ gate[expert], d_u, up[expert]).float())
+            start = stop
+        return d_x.to(rows.dtype), d_gate, d_up, d_down, d_weights, None, None
+
+
+def routed(x: Tensor, gate: Tensor, up: Tensor, down: Tensor, ranked: Tensor, weights: Tensor, computed: Tensor) -> Tensor:
+    """x [N, d]; ranked [N, K]: experts in order of their logits; weights [N, K]; computed [N, K]: which pairs to run."""
+    token, rank = computed.nonzero(as_tuple=True)
+    expert = ranked[token, rank]
+    order = torch.argsort(expert, stable=True)
+    counts = torch.bincount(expert, minlength=gate.shape[0]).tolist()
+    return GroupedExperts.apply(x, gate, up, down, weights[token, rank][order], token[order], counts)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the sequences of a step are: which text, how many experts, who teaches whom; and the controller that holds mean k."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model import Routing
+
+# Mean experts per token and layer at which the gate is trained; the controller finds the price of each.
+ANCHORS = (1.5, 2.0, 3.0, 5.0)
+FIRST_LOG_MU = (-3.0, -3.5, -4.5, -6.0)
+SPREAD = 0.35  # the price of a sequence is drawn around its anchor's, in log units: the dial works between them too
+
+
+@dataclass
+class Shape:
+    """Of one worker's batch: `unique` windows; the last `gated` rows follow the gate, of which `taught` see the text of the
+    first rows again and learn from them, the others read text of their own."""
+
+    window: int
+    full: int  # rows at k = K
+    elastic: int  # rows at a random k, or a random top-p
+    own: int  # rows under the gate as it will run
+    taught: int  # rows under the relaxed gate
+
+    @property
+    def unique(self) -> int:
+        return self.full + self.elastic + self.own
+
+    @property
+    def rows(self) -> int:
+        return self.unique + self.taught
+
+
+@dataclass
+class Draw:
+    routing: Routing
+    anchors: Tensor  # [own + taught]: whose price each gated row has
+
+
+def draw(shape: Shape, maximum: int, log_mu: list[float], seed: tuple[int, ...]) -> Draw:
+    random = np.random.default_rng(seed)
+    count = np.full(shape.rows, maximum)
+    mass = np.full(shape.rows, 2.0)
+    for row in range(shape.full, shape.full + shape.elastic):
+        if random.random() < 0.5:
+            count[row] = random.integers(1, maximum)
+        else:
+            mass[row] = random.uniform(0.3, 0.95)
+    gated = shape.own + shape.taught
+    anchors = random.permutation(len(ANCHORS))[np.arange(gated) % len(ANCHORS)]
+    prices = np.array(log_mu)[anchors] + random.uniform(-SPREAD, SPREAD, gated)
+    relaxed = np.arange(gated) >= shape.own
+    return Draw(Routing(torch.from_numpy(count), torch.from_numpy(mass).float(), torch.from_numpy(prices).float(),
+                        torch.from_numpy(relaxed)), torch.from_numpy(anchors))
+
+
+def control(log_mu: list[float], sums: Tensor, rate: float = 0.04) -> list[float]:
+    """sums [anchors, 2]: the sum of mean k over the rows of each anchor, and their number. Dearer when k is above its target."""
+    result = []
+    for old, target, (total, rows) in zip(log_mu, ANCHORS, sums.tolist()):
+        error = math.log(total / rows / target) if rows else 0.0
+        result.append(old + rate * max(-1.0, min(1.0, 2 * error)) * rows)
+    return result

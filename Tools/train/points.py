@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the gate's operating points with the engine itself, on held-out text of all domains, and writes them into the model.
+
+    python Tools/train/points.py [--run .cache/train/dynamic] [--engine .build/release/moe-infer] [--default balanced]
+
+parity, balanced and fast are the dearest prices that keep the limits of docs/routing.md against static k = 8 of the same file: mean
+KL, perplexity, the same likeliest token. Writes profile.json to the run's folder and the model again, with it inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import export
+from evaluate import DOMAINS
+
+ROOT = Path(__file__).resolve().parents[2]
+MEANS = (1.2, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7)
+# Mean KL in nats, relative change of perplexity, share of the same likeliest token: OperatingPoints.swift.
+LIMITS = (("parity", 0.02, 0.01, 0.97), ("balanced", 0.06, 0.03, 0.90), ("fast", 0.2, 0.1, 0.80))
+
+
+def held_out_text(data: Path, folder: Path, size: int) -> list[Path]:
+    """A file a domain: its first held-out documents, `size` bytes of them."""
+    files = []
+    for domain in DOMAINS:
+        text = ""
+        for line in (data / f"heldout-{domain}.jsonl").read_text().splitlines():
+            if len(text) >= size:
+                break
+            text += json.loads(line)["text"] + "\n\n"
+        files.append(folder / f"heldout-{domain}.txt")
+        files[-1].write_text(text[:size])
+    return files
+
+
+def compare(engine: Path, model: Path, texts: list[Path], tokens: int, window: int) -> dict:
+    command = [str(engine), "compare", "--model", str(model), "--json", "--no-mixed", "--rounds", "1", "--prompt", "16",
+               "--decode", "2", "--tokens", str(tokens), "--window", str(window)]
+    for domain, text in zip(DOMAINS, texts):
+        command += ["--text", f"{domain}={text}"]
+    for mean in MEANS:
+        command += ["--mean", str(mean)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"points: {engine.name} compare failed")
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT / ".cache/train")
+    parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/dynamic")
+    parser.add_argument("--output", type=Path, help="default: model.gguf in the run's folder")
+    parser.add_argument("--engine", type=Path, default=ROOT / ".build/release/moe-infer")
+    parser.add_argument("--tokens", type=int, default=8192, help="of each domain")
+    parser.add_argument("--window", type=int, default=1024)
+    parser.add_argument("--default", default="balanced", help="the point that the model is routed by")
+    arguments = parser.parse_args()
+    output = arguments.output or arguments.run / "model.gguf"
+    if not arguments.engine.exists():
+        raise SystemExit(f"points: no {arguments.engine}: make build")
+    model, state = export.trained(arguments.run)
+    tokenizer = arguments.data / "tokenizer.json"
+    export.write(model, tokenizer, output, export.first_points(state["progress"]["log_mu"]))
+    texts = held_out_text(arguments.data, arguments.run, 6 * arguments.tokens)
+    report = compare(arguments.engine, output, texts, arguments.tokens, arguments.window)
+    (arguments.run / "compare.json").write_text(json.dumps(report, indent=1) + "\n")
+
+    static = report["reference"]["perplexity"]
+    curve = [{"mu": 0.0, "mean_k": float(model.config.experts_per_token), "perplexity": static, "kl": 0.0, "top_1": 1.0}]
+    learned = next(p for p in report["policies"] if p["name"] == report["candidate"])
+    for point in learned["points"]:
+        curve.append({"mu": float(point["routing"].split("mu=")[1]), "mean_k": point["mean_experts"],
+                      "perplexity": point["perplexity"], "kl": point["kl"], "top_1": point["top_one"]})
+    curve.sort(key=lambda p: p["mu"])
+    points = [{"name": "exact"} | curve[0]]
+    for name, kl, perplexity, same in LIMITS:
+        kept = [p for p in curve if p["kl"] <= kl and p["perplexity"] <= static * (1 + perplexity) and p["top_1"] >= same]
+        points.append({"name": name} | max(kept, key=lambda p: p["mu"]))
+    content = export.identity(export.checked(model), {name: shape for name, _, shape in export.tensors(model)})
+    text = json.dumps(export.profile(model, content, points, arguments.default) | {"curve": curve}, indent=1) + "\n"
+    (arguments.run / "profile.json").write_text(text)
+    export.write(model, tokenizer, output, None, text)
+    for point in points:
+        print("{name:9} mu {mu:.6f}  mean k {mean_k:.2f}  perplexity {perplexity:.3f}  KL {kl:.4f}".format(**point))
+
+
+if __name__ == "__main__":
+    main()
