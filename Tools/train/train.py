@@ -316,7 +316,7 @@ def main() -> None:
         if saved["progress"].get("text", text) != text:
             raise SystemExit(f"{checkpoint} is of a run on other text: prepare.py has made {options.data / 'train.bin'} anew")
         state.load_state_dict(saved["state"])
-        start, progress = saved["step"], saved["progress"]
+        start, progress = saved["step"], saved["progress"] | {"text": text}
     shared = {"sums": torch.zeros(options.workers, 3, dtype=torch.float64).share_memory_(),
               "counts": torch.zeros(options.workers, len(ANCHORS), 2, dtype=torch.float64).share_memory_(),
               "stop": torch.zeros(options.workers, dtype=torch.bool).share_memory_()}
