@@ -192,8 +192,6 @@ def main() -> None:
         figures["domains"][domain] = {"dropped_for_overlap": dropped, "repeats": repeats}
         if domain == "maths":
             train[domain], held[domain] = corpus.sheets(train[domain], 1), corpus.sheets(held[domain], 2)
-    arguments.manifest.write_text(json.dumps(manifest(listed_train, listed_held), indent=1) + "\n")
-
     # As much of each domain for the tokenizer, or the largest would have it.
     sample = [d.text for part in train.values() for d in up_to(part, 8_000_000)]
     tokenizer = train_tokenizer(sample, arguments.vocabulary)
@@ -218,6 +216,8 @@ def main() -> None:
                 file.write(json.dumps({"source": document.source, "title": document.title, "text": document.text}) + "\n")
     figures["train_sha256"] = hashlib.sha256((arguments.output / "train.bin").read_bytes()).hexdigest()
     (arguments.output / "meta.json").write_text(json.dumps(figures, indent=1) + "\n")
+    arguments.manifest.write_text(
+        json.dumps(figures | {"sources": manifest(listed_train, listed_held)}, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
     print(f"prepared in {time.time() - started:.0f} s: {arguments.output}")
 

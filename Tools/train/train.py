@@ -258,7 +258,7 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
                 bar.set_postfix({"loss": entry["loss"]}, refresh=False)
             if checkpoint:  # the others wait at the next barrier, before anything changes
                 elapsed = time.perf_counter() - clock, time.process_time() - cpu
-                progress = {"log": log, "log_mu": log_mu, "elapsed": elapsed}
+                progress = {"text": progress.get("text"), "log": log, "log_mu": log_mu, "elapsed": elapsed}
                 save_atomically({"identity": identity, "state": state.state_dict(), "model": model.state_dict(), "step": done,
                                  "progress": progress}, options.run / "checkpoint.pt")
                 (options.run / "log.jsonl").write_text("".join(json.dumps(e) + "\n" for e in log))
@@ -298,22 +298,25 @@ def main() -> None:
     meta = options.data / "meta.json"
     if not meta.exists():
         raise SystemExit(f"{meta} is missing: Tools/train/prepare.py makes it")
-    config = configuration(options, json.loads(meta.read_text())["vocabulary"])
+    figures = json.loads(meta.read_text())
+    config, text = configuration(options, figures["vocabulary"]), figures.get("train_sha256")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = DemoModel(config)
     model.initialize(options.seed)
     state = SharedState(model, options.workers, device)
     options.run.mkdir(parents=True, exist_ok=True)
     identity = {name: getattr(options, name) for name in SETTINGS} | config.to_dict()
-    start, progress = 0, {"log": [], "log_mu": list(FIRST_LOG_MU), "elapsed": (0.0, 0.0)}
+    start, progress = 0, {"text": text, "log": [], "log_mu": list(FIRST_LOG_MU), "elapsed": (0.0, 0.0)}
     checkpoint = options.run / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=device)
         if saved["identity"] != identity:
             other = [k for k in identity if saved["identity"].get(k) != identity[k]]
             raise SystemExit(f"{checkpoint} is of a run with other settings ({', '.join(other)}): remove it, or give another --run")
+        if saved["progress"].get("text", text) != text:
+            raise SystemExit(f"{checkpoint} is of a run on other text: prepare.py has made {options.data / 'train.bin'} anew")
         state.load_state_dict(saved["state"])
-        start, progress = saved["step"], saved["progress"]
+        start, progress = saved["step"], saved["progress"] | {"text": text}
     shared = {"sums": torch.zeros(options.workers, 3, dtype=torch.float64).share_memory_(),
               "counts": torch.zeros(options.workers, len(ANCHORS), 2, dtype=torch.float64).share_memory_(),
               "stop": torch.zeros(options.workers, dtype=torch.bool).share_memory_()}
