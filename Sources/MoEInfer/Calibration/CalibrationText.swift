@@ -17,7 +17,9 @@ struct CalibrationText {
     /// - Throws: ``RequestError`` for too little text.
     init(_ texts: [String], heldOut measured: [String], options: CalibrationOptions, tokenizer: Tokenizer) throws {
         var random = SplitMix(state: options.seed)
-        var sources = texts.map { Self.cut($0, window: options.window, tokenizer: tokenizer).shuffled(using: &random) }
+        var sources = texts.map {
+            EvaluationText.cut($0, tokenizer: tokenizer, window: options.window).shuffled(using: &random)
+        }
         let available = sources.reduce(0) { $0 + $1.count }
         let wanted = max(1, options.tokens / options.window)
         if available < wanted {
@@ -32,7 +34,7 @@ struct CalibrationText {
         if measured.isEmpty {
             heldOut = Self.take(min(limit, max(1, min(available, wanted) / 8)), from: &sources).map(\.window)
         } else {
-            var others = measured.map { Self.cut($0, window: options.window, tokenizer: tokenizer) }
+            var others = measured.map { EvaluationText.cut($0, tokenizer: tokenizer, window: options.window) }
             heldOut = Self.take(limit, from: &others).map(\.window)
         }
         let rest = min(sources.reduce(0) { $0 + $1.count }, wanted)
@@ -81,15 +83,5 @@ struct CalibrationText {
         // By source, in order.
         return taken.enumerated().sorted { ($0.element.source, $0.offset) < ($1.element.source, $1.offset) }
             .map(\.element)
-    }
-
-    /// Windows that do not overlap, each begun with BOS where the model has one.
-    private static func cut(_ text: String, window: Int, tokenizer: Tokenizer) -> [[Int32]] {
-        let bos = tokenizer.addsBOS ? tokenizer.bos : nil
-        let tokens = tokenizer.encode(text, addSpecial: false, parseSpecial: false)
-        let length = window - (bos == nil ? 0 : 1)
-        return (0..<tokens.count / length).map { index in
-            (bos.map { [$0] } ?? []) + tokens[index * length..<(index + 1) * length]
-        }
     }
 }

@@ -28,10 +28,7 @@ public struct AbsoluteRouting: RoutingPolicy, Equatable {
     }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
-        let floor = threshold[token.layer]
-        let limit = min(ranked.count, max(token.modelExpertsPerToken, minimum))
-        var count = min(minimum, limit)
-        while count < limit, ranked[count] >= floor { count += 1 }
-        return count
+        prefixCount(
+            of: ranked, from: threshold[token.layer], minimum: minimum, maximum: max(token.modelExpertsPerToken, minimum))
     }
 }

@@ -146,9 +146,14 @@ public struct RatioRouting: RoutingPolicy, Equatable {
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
         let floor = ranked.isEmpty ? 0 : threshold[token.layer] * ranked[0]
-        let limit = min(ranked.count, max(token.modelExpertsPerToken, minimum))
-        var count = min(minimum, limit)
-        while count < limit, ranked[count] >= floor { count += 1 }
-        return count
+        return prefixCount(of: ranked, from: floor, minimum: minimum, maximum: max(token.modelExpertsPerToken, minimum))
     }
+}
+
+/// How many of a ranking come before the first score below `floor`: at least `minimum`, at most `maximum`, as far as it goes.
+func prefixCount(of ranked: Span<Float>, from floor: Float, minimum: Int, maximum: Int) -> Int {
+    let limit = min(ranked.count, maximum)
+    var count = min(minimum, limit)
+    while count < limit, ranked[count] >= floor { count += 1 }
+    return count
 }
