@@ -91,7 +91,7 @@ struct CalibrationPreparation {
             hash.update(data: Data("\(text.utf8.count):".utf8))
             hash.update(data: Data(text.utf8))
         }
-        let digest = hash.finalize().map { String(format: "%02x", $0) }.joined()
+        let digest = hash.finalize().hexadecimal
         return "calibration 2; \(model); text \(digest); tokens \(options.tokens) \(options.heldOutTokens); "
             + "seed \(options.seed); minimum \(options.minimum); window \(options.window); compares \(options.compares); "
             + "limit \(options.maximumSeconds.map { "\($0)" } ?? "none")"
