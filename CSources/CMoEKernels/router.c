@@ -23,7 +23,7 @@ static const moe_router_kernels *kernels_named(const char *isa) {
 typedef struct router_context {
     const moe_router_kernels *kernels;
     const moe_learned_gate *gate;
-    const float *x, *norms, *ranked;
+    const float *x, *norms, *direction, *offsets, *ranked;
     int64_t stride, ranked_stride, out_stride;
     float *out, *scratch;
     int32_t *counts;
@@ -63,6 +63,20 @@ static void norm_range(const void *context, int64_t first, int64_t end, int32_t 
 bool moe_row_norms(const char *isa, moe_pool *pool, const float *x, int64_t stride, int32_t rows, int32_t d, float *norms) {
     const router_context c = {.kernels = kernels_named(isa), .x = x, .stride = stride, .n = d, .out = norms};
     if (c.kernels) moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_COPY, d), norm_range, &c);
+    return c.kernels != NULL;
+}
+
+static void product_range(const void *context, int64_t first, int64_t end, int32_t worker) {
+    (void)worker;
+    const router_context *c = context;
+    for (int64_t row = first; row < end; row++) c->out[row] = c->kernels->product(c->x + row * c->stride, c->direction, c->n);
+}
+
+bool moe_row_products(const char *isa, moe_pool *pool, const float *x, int64_t stride, int32_t rows, int32_t d,
+                      const float *direction, float *products) {
+    const router_context c = {.kernels = kernels_named(isa), .x = x, .stride = stride, .n = d, .direction = direction,
+                              .out = products};
+    if (c.kernels) moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_COPY, d), product_range, &c);
     return c.kernels != NULL;
 }
 
@@ -110,14 +124,16 @@ static void counts_range(const void *context, int64_t first, int64_t end, int32_
     for (int64_t row = first; row < end; row += MOE_ROUTER_ROWS) {
         const int32_t rows = rows_from(row, end);
         c->kernels->features(c->gate, c->x + row * c->stride, c->stride, c->norms + row, rows, features, width);
-        for (int32_t r = 0; r < rows; r++) c->counts[row + r] = c->kernels->heads(c->gate, features + r * width);
+        for (int32_t r = 0; r < rows; r++) {
+            c->counts[row + r] = c->kernels->heads(c->gate, features + r * width, c->offsets ? c->offsets[row + r] : 0);
+        }
     }
 }
 
 bool moe_gate_counts(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
-                     const float *norms, int32_t rows, float *scratch, int32_t *counts) {
+                     const float *norms, const float *offsets, int32_t rows, float *scratch, int32_t *counts) {
     const router_context c = {.kernels = kernels_named(isa), .gate = gate, .x = logits, .stride = stride, .norms = norms,
-                              .scratch = scratch, .counts = counts};
+                              .offsets = offsets, .scratch = scratch, .counts = counts};
     if (c.kernels) moe_split_range(pool, rows, moe_rows_of(MOE_GRAIN_EXP, 2 * (int64_t)gate->n), counts_range, &c);
     return c.kernels != NULL;
 }

@@ -136,23 +136,19 @@ static void top_k(const float *x, int32_t n, int32_t k, int32_t *indices, float 
 // ---------------------------------------------------------------------------------------------------------------------
 // Sums over a row
 
-static float norm(const float *x, int32_t d) {
-    // Four chains, so that the additions do not wait for one another; chain j takes the vectors j, j + 4, …
+/// Four chains, so that the additions do not wait for one another; chain j takes the vectors j, j + 4, …
+static float product(const float *x, const float *y, int32_t d) {
     lanes sum[4] = {splat(0), splat(0), splat(0), splat(0)};
     int32_t i = 0;
     for (; i + 64 <= d; i += 64) {
 #pragma clang loop unroll(full)
-        for (int32_t j = 0; j < 4; j++) {
-            const lanes v = load(x + i + 16 * j);
-            sum[j] += v * v;
-        }
+        for (int32_t j = 0; j < 4; j++) sum[j] += load(x + i + 16 * j) * load(y + i + 16 * j);
     }
-    for (int32_t j = 0; i < d; i += 16, j++) {
-        const lanes v = load_part(x + i, d - i, 0);
-        sum[j] += v * v;
-    }
-    return sqrtf(fold((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    for (int32_t j = 0; i < d; i += 16, j++) sum[j] += load_part(x + i, d - i, 0) * load_part(y + i, d - i, 0);
+    return fold((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
+
+static float norm(const float *x, int32_t d) { return sqrtf(product(x, x, d)); }
 
 /// Sums of w, w·s and, for another temperature than 1, e^(x - top), where s = (x - top) / T and w = e^s.
 typedef struct softmax_sums {
@@ -274,14 +270,14 @@ static void features(const moe_learned_gate *gate, const float *x, int64_t strid
     }
 }
 
-static int32_t heads(const moe_learned_gate *gate, const float *f) {
+static int32_t heads(const moe_learned_gate *gate, const float *f, float offset) {
     const int64_t width = moe_gate_width(gate->n, gate->k);
     int32_t count = gate->minimum;
     for (const float *w = gate->weights; count < gate->k; w += width, count++) {
         lanes sum = splat(0);
         for (int64_t i = 0; i < width; i += 16) sum += load(w + i) * load(f + i);
         // A gain that is not a number buys nothing.
-        if (!(fold(sum) > gate->thresholds[count - gate->minimum])) break;
+        if (!(fold(sum) + offset > gate->thresholds[count - gate->minimum])) break;
     }
     return count;
 }
@@ -327,4 +323,4 @@ static int32_t top_p(const float *scores, int32_t n, const float *ranked, int32_
     return limit;
 }
 
-const moe_router_kernels NAME = {top_k, norm, entropy, features, heads, top_p};
+const moe_router_kernels NAME = {top_k, norm, product, entropy, features, heads, top_p};

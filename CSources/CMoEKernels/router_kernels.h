@@ -15,14 +15,16 @@ typedef struct moe_router_kernels {
     void (*top_k)(const float *x, int32_t n, int32_t k, int32_t *indices, float *values);
     /// Euclidean norm of x[d].
     float (*norm)(const float *x, int32_t d);
+    /// Product of x[d] and y[d].
+    float (*product)(const float *x, const float *y, int32_t d);
     /// bits[rows]: entropy of softmax(x[n]) of each of `rows` <= MOE_ROUTER_ROWS rows.
     void (*entropy)(const float *x, int64_t stride, int32_t rows, int32_t n, float *bits);
     /// The features of `rows` <= MOE_ROUTER_ROWS rows, see moe_learned_gate: F floats each, f_stride apart, nothing else is
     /// touched.
     void (*features)(const moe_learned_gate *gate, const float *x, int64_t stride, const float *norms, int32_t rows, float *f,
                      int64_t f_stride);
-    /// How many experts a row of features gets; f[moe_gate_width], zero from F on.
-    int32_t (*heads)(const moe_learned_gate *gate, const float *f);
+    /// How many experts a row of features gets; f[moe_gate_width], zero from F on. offset: what each head's product gets added.
+    int32_t (*heads)(const moe_learned_gate *gate, const float *f, float offset);
     /// See moe_top_p_counts.
     int32_t (*top_p)(const float *scores, int32_t n, const float *ranked, int32_t limit, float inverse, float p);
 } moe_router_kernels;

@@ -40,7 +40,7 @@ package struct GateView: BitwiseCopyable {
         Int(moe_gate_width(Int32(expertCount), Int32(maximum)))
     }
 
-    /// Floats that ``Ops/gateCounts(_:logits:norms:rows:scratch:into:pool:)`` needs for each thread.
+    /// Floats that ``Ops/gateCounts(_:logits:norms:offsets:rows:scratch:into:pool:)`` needs for each thread.
     package static func scratch(expertCount: Int, maximum: Int) -> Int {
         Int(moe_gate_scratch(Int32(expertCount), Int32(maximum)))
     }
@@ -73,6 +73,14 @@ extension Ops {
         moe_row_norms(nil, pool?.handle, x, Int64(count), Int32(rows), Int32(count), norms)
     }
 
+    /// The product of each row of `count` with `direction` `[count]`: `[rows]`.
+    package static func products(
+        _ x: UnsafePointer<Float>, _ direction: UnsafePointer<Float>, rows: Int, count: Int,
+        into products: UnsafeMutablePointer<Float>, pool: ThreadPool?
+    ) {
+        moe_row_products(nil, pool?.handle, x, Int64(count), Int32(rows), Int32(count), direction, products)
+    }
+
     /// The entropy of the softmax of each row of `count` logits, in bits: `[rows]`.
     package static func entropy(
         _ logits: UnsafePointer<Float>, rows: Int, count: Int, into bits: UnsafeMutablePointer<Float>, pool: ThreadPool?
@@ -94,14 +102,16 @@ extension Ops {
     }
 
     /// How many experts the learned gate gives each row: `[rows]`.
-    /// - Parameter scratch: ``GateView/scratch(expertCount:maximum:)`` floats for each thread of the pool, or for one.
+    /// - Parameters:
+    ///   - offsets: `[rows]`: added to every head's product; nil: nothing.
+    ///   - scratch: ``GateView/scratch(expertCount:maximum:)`` floats for each thread of the pool, or for one.
     package static func gateCounts(
-        _ gate: GateView, logits: UnsafePointer<Float>, norms: UnsafePointer<Float>, rows: Int,
-        scratch: UnsafeMutablePointer<Float>, into counts: UnsafeMutablePointer<Int32>, pool: ThreadPool?
+        _ gate: GateView, logits: UnsafePointer<Float>, norms: UnsafePointer<Float>, offsets: UnsafePointer<Float>?,
+        rows: Int, scratch: UnsafeMutablePointer<Float>, into counts: UnsafeMutablePointer<Int32>, pool: ThreadPool?
     ) {
         gate.withC { c in
             _ = moe_gate_counts(
-                nil, pool?.handle, c, logits, Int64(gate.expertCount), norms, Int32(rows), scratch, counts)
+                nil, pool?.handle, c, logits, Int64(gate.expertCount), norms, offsets, Int32(rows), scratch, counts)
         }
     }
 

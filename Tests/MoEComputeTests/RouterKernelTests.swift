@@ -45,6 +45,7 @@ import Testing
         let found = try #require(rows.results(isa: nil, pool: nil))
         let floats = { (name: String) in found[name]!.map { Double(Float(bitPattern: $0)) } }
         let (features, entropy, norms) = (floats("features"), floats("entropy"), floats("norms"))
+        let products = floats("products")
         let width = rows.featureCount
         for row in 0..<RouterRows.finiteRows {
             let expected = rows.features(row)
@@ -54,6 +55,7 @@ import Testing
             }
             #expect(abs(entropy[row] - rows.entropy(row, temperature: 1) / log(2)) < 1e-5)
             #expect(abs(norms[row] - rows.norm(row)) < 1e-6 * rows.norm(row))
+            #expect(abs(products[row] - rows.product(row)) < 1e-6 * rows.norm(row) * 8)
             #expect(found["top k"]![row * k..<(row + 1) * k].map { Int($0) } == expected.ranking)
             if let count = rows.count(row, features: expected.values) { #expect(found["counts"]![row] == UInt32(count)) }
         }
@@ -72,7 +74,7 @@ import Testing
         let logits = numbers.floats(5)
         let scratch = numbers.filled(GateView.scratch(expertCount: 5, maximum: 4), Float.nan)
         let norms = numbers.filled(5, Float(0.5))
-        func count(_ gains: [Float], _ thresholds: [Float]) -> Int32 {
+        func count(_ gains: [Float], _ thresholds: [Float], offset: Float? = nil) -> Int32 {
             let weights = numbers.filled(gains.count * width, Float(0))
             for (step, gain) in gains.enumerated() { weights[step * width] = gain }
             var (norm, count): (Float, Int32) = (1, -1)
@@ -81,7 +83,8 @@ import Testing
                     GateView(
                         expertLogNorms: norms, weights: weights, thresholds: $0.baseAddress!, temperature: 1.5,
                         expertCount: 5, maximum: 4, minimum: 4 - gains.count),
-                    logits: logits, norms: &norm, rows: 1, scratch: scratch, into: &count, pool: nil)
+                    logits: logits, norms: &norm, offsets: offset.map { numbers.filled(1, $0) }, rows: 1, scratch: scratch,
+                    into: &count, pool: nil)
             }
             return count
         }
@@ -89,6 +92,10 @@ import Testing
         #expect(count([-1, -5, -3], [-4, -4, -4]) == 2)
         #expect(count([-1, -3, -3], [-4, -2, -4]) == 2)
         #expect(count([-4, 0, 0], [-4, -4, -4]) == 1)
+        #expect(count([-1, -3, -3], [-4, -2, -4], offset: 1.5) == 4)
+        #expect(count([-1, -3, -3], [-4, -2, -4], offset: -2) == 2)
+        #expect(count([-1, -3, -3], [-4, -2, -4], offset: -4) == 1)
+        #expect(count([-1, -3, -3], [-4, -2, -4], offset: .nan) == 1)
         #expect(count([.nan, 0, 0, 0], [-4, -4, -4, -4]) == 0)
         #expect(count([0, 0], [.nan, -1]) == 2)
         logits[2] = .nan
@@ -113,6 +120,7 @@ private final class RouterRows {
     private let scores: UnsafeMutablePointer<Float>
     private let ranked: UnsafeMutablePointer<Float>
     private let input: UnsafeMutablePointer<Float>
+    private let direction: UnsafeMutablePointer<Float>
     private let norms: UnsafeMutablePointer<Float>
     private let gate: moe_learned_gate
     private let heads: Int
@@ -123,6 +131,7 @@ private final class RouterRows {
         numbers = TestNumbers(seed: UInt64(experts * 1000 + k))
         logits = numbers.floats(count * experts, scale: 4)
         input = numbers.floats(count * Self.width, scale: 2)
+        direction = numbers.floats(Self.width)
         for row in Self.finiteRows..<count {
             for expert in 0..<experts {
                 let index = row * experts + expert
@@ -178,13 +187,20 @@ private final class RouterRows {
         keep("top k values", floats, rows * k)
         moe_row_norms(isa, handle, input + first * Self.width, Int64(Self.width), Int32(rows), Int32(Self.width), floats)
         keep("norms", floats, rows)
+        moe_row_products(
+            isa, handle, input + first * Self.width, Int64(Self.width), Int32(rows), Int32(Self.width), direction, floats)
+        keep("products", floats, rows)
+        let offset = memory.filled(rows, Float(0))
+        for row in 0..<rows { offset[row] = floats[row] / 64 }
         moe_router_entropy(isa, handle, x, Int64(experts), Int32(rows), n, floats)
         keep("entropy", floats, rows)
         var gate = gate
         moe_gate_features(isa, handle, &gate, x, Int64(experts), norm, Int32(rows), floats, Int64(featureCount))
         keep("features", floats, rows * featureCount)
         let scratch = memory.filled(threads * GateView.scratch(expertCount: experts, maximum: k), Float.nan)
-        moe_gate_counts(isa, handle, &gate, x, Int64(experts), norm, Int32(rows), scratch, integers)
+        moe_gate_counts(isa, handle, &gate, x, Int64(experts), norm, offset, Int32(rows), scratch, integers)
+        keep("counts with offsets", integers, rows)
+        moe_gate_counts(isa, handle, &gate, x, Int64(experts), norm, nil, Int32(rows), scratch, integers)
         keep("counts", integers, rows)
         for (temperature, p) in Self.prefixes {
             moe_top_p_counts(
@@ -225,6 +241,10 @@ private final class RouterRows {
     func entropy(_ row: Int, temperature: Double) -> Double {
         -softmax((0..<experts).map { Double(logits[row * experts + $0]) }, temperature)
             .reduce(0) { $0 + ($1 > 0 ? $1 * log($1) : 0) }
+    }
+
+    func product(_ row: Int) -> Double {
+        (0..<Self.width).reduce(0) { $0 + Double(input[row * Self.width + $1]) * Double(direction[$1]) }
     }
 
     func norm(_ row: Int) -> Double {

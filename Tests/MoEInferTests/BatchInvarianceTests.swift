@@ -130,7 +130,8 @@ enum RoutingTestPolicies {
             for head in 0..<maximum - 1 { weights[head * width] = -2 - 0.3 * Float(head) }
             return LearnedRouting.Layer(
                 temperature: 1.3, logPrice: 0, expertLogNorms: [Float](repeating: 0, count: experts), weights: weights,
-                deviations: [Float](repeating: 0.4, count: maximum - 1))
+                deviations: [Float](repeating: 0.4, count: maximum - 1),
+                hiddenWeights: (0..<256).map { _ in Float.random(in: -0.05...0.05, using: &random) })
         }
         return LearnedRouting(
             model: llm.modelHash, minimum: 1, maximum: maximum, expertCount: experts, layers: layers, mu: mu)

@@ -23,10 +23,12 @@ import Testing
             .init(name: "parity", mu: 0.07, meanExperts: 2.5, perplexity: 10.01, kl: 0.01),
         ])
 
-    private func count(_ policy: LearnedRouting, layer: Int, logits: [Float] = [0.1, 2, -1, 0.5]) -> Int {
+    private func count(
+        _ policy: LearnedRouting, layer: Int, logits: [Float] = [0.1, 2, -1, 0.5], product: Float = 0
+    ) -> Int {
         let context = RoutingContext(
-            layer: layer, layerCount: 3, position: 0, phase: .decode, expertCount: 4, modelExpertsPerToken: 3, hiddenNorm: 2
-        )
+            layer: layer, layerCount: 3, position: 0, phase: .decode, expertCount: 4, modelExpertsPerToken: 3,
+            hiddenNorm: 2, hiddenProduct: product)
         let ranked: [Float] = [0.7, 0.2, 0.1]
         return policy.expertCount(for: context, logits: logits.span, ranked: ranked.span)
     }
@@ -35,6 +37,15 @@ import Testing
         #expect([0, 0.04, 0.1, 0.5].map { count(Self.profile.routing(mu: $0), layer: 1) } == [3, 3, 2, 1])
         // A layer whose errors weigh e² as much gets more for the same price.
         #expect(count(Self.profile.routing(mu: 0.1), layer: 2) == 3)
+    }
+
+    @Test func aDirectionOfTheInputAddsToEveryGain() {
+        let policy = Self.profile.routing(mu: 0.1)  // log mu -2.3: gains of -2 and -3
+        #expect([-1, -0.25, 0, 0.75].map { count(policy, layer: 1, product: $0) } == [1, 2, 2, 3])
+        let directed = Self.complete.routing(mu: 0.1)
+        #expect(directed.hiddenDirection(layer: 1) == nil && directed.hiddenDirection(layer: 2) == [0.5, -1.5])
+        #expect(Self.complete.routing(mu: 0).hiddenDirection(layer: 2) == nil)
+        #expect(Self.complete.hiddenSize == 2 && Self.profile.hiddenSize == nil)
     }
 
     @Test func whatItDoesNotKnowGetsTheModelsOwnCount() {
@@ -79,7 +90,8 @@ import Testing
             nil, layer([-2, -3]),
             LearnedRouting.Layer(
                 temperature: 1, logPrice: 2, expertLogNorms: [0, 0.5, 1, 1.5],
-                weights: [Float](repeating: 0.5, count: 2 * width), scales: [1, 0.8, 0.9], deviations: [0.25, 0.5]),
+                weights: [Float](repeating: 0.5, count: 2 * width), scales: [1, 0.8, 0.9], deviations: [0.25, 0.5],
+                hiddenWeights: [0.5, -1.5]),
         ],
         points: [.init(name: "exact", mu: 0, meanExperts: 3, perplexity: 10, kl: 0, topOne: 1)],
         curve: [
@@ -106,6 +118,12 @@ import Testing
         ("\"mean_k\": 1.5", "\"mean_k\": 9", "'per_layer_static[0].mean_k' is out of range"),
         ("\"top_p_temperatures\": [1.0", "\"top_p_temperatures\": [0.0", "'top_p_temperatures' is out of range"),
         ("\"top_1\": 0.98", "\"top_1\": 1.98", "'curve[1].top_1' is out of range"),
+        ("\"hidden_weights\": [0.5", "\"hidden_weights\": [1e30", "not finite, or above 1e9"),
+        (
+            "\"hidden_size\": 2", "\"hidden_size\": 3",
+            "wrong size of 'layers[1].hidden_weights'; expected 3 numbers, found 2"
+        ),
+        ("\"hidden_size\": 2", "\"hidden_size\": 0", "'hidden_size' is out of range"),
         ("\"curve\": [", "\"curve\": [3, ", "'curve' has something that is no object"),
     ])
     func hostileOptionalPartsAreRefused(_ found: String, _ replacement: String, _ problem: String) throws {

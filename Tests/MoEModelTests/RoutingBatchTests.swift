@@ -74,6 +74,7 @@ private struct TokenByToken: RoutingPolicy {
     let policy: any RoutingPolicy
 
     var usesHiddenNorm: Bool { policy.usesHiddenNorm }
+    func hiddenDirection(layer: Int) -> [Float]? { policy.hiddenDirection(layer: layer) }
     func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {
         policy.maximumExperts(modelExpertsPerToken: modelExpertsPerToken, expertCount: expertCount)
     }

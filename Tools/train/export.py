@@ -21,6 +21,7 @@ import gguf
 import numpy as np
 import torch
 
+from gate import HIDDEN_SCALE
 from model import DemoModel, ModelConfig
 from plan import ANCHORS
 
@@ -114,12 +115,13 @@ def profile(model: DemoModel, content: str, points: list[dict], default: str | N
     for index, block in enumerate(model.blocks):
         gate = block.moe.counting
         numbers = {"temperature": math.exp(gate.log_temperature.item()), "log_price": 0.0,
-                   "expert_log_norms": gate.expert_log_norms.tolist(), "weights": gate.heads.flatten().tolist()}
+                   "expert_log_norms": gate.expert_log_norms.tolist(), "weights": gate.heads.flatten().tolist(),
+                   "hidden_weights": gate.direction.tolist()}
         if not np.isfinite([v for value in numbers.values() for v in np.atleast_1d(value)]).all():
             raise ValueError(f"blk.{index}: the gate has a number that is not finite")
         layers.append({"layer": index} | numbers)
     result = {"schema": "moe-infer.routing-profile", "version": 1, "model": content, "k_min": 1, "k_max": c.experts_per_token,
-              "expert_count": c.experts, "layer_count": c.layers, "points": points, "layers": layers}
+              "expert_count": c.experts, "layer_count": c.layers, "hidden_size": c.hidden, "points": points, "layers": layers}
     return result | ({"default_point": default} if default else {})
 
 
@@ -227,6 +229,8 @@ def read(path: Path) -> DemoModel:
                 gate.log_temperature.fill_(math.log(layer["temperature"]))
                 gate.expert_log_norms.copy_(torch.tensor(layer["expert_log_norms"]))
                 gate.heads.copy_(torch.tensor(layer["weights"]).view_as(gate.heads))
+                if "hidden_weights" in layer:
+                    gate.hidden.copy_(torch.tensor(layer["hidden_weights"]) / HIDDEN_SCALE)
     return model
 
 

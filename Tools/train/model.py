@@ -157,7 +157,7 @@ class MoE(nn.Module):
         e, d, f = config.experts, config.hidden, config.expert_hidden
         if not config.is_dense:
             self.router = nn.Parameter(torch.empty(e, d))
-            self.counting = CountGate(e, config.experts_per_token)
+            self.counting = CountGate(e, config.experts_per_token, d)
         self.gate = nn.Parameter(torch.empty(e, f, d))
         self.up = nn.Parameter(torch.empty(e, f, d))
         self.down = nn.Parameter(torch.empty(e, d, f))
@@ -184,7 +184,7 @@ class MoE(nn.Module):
         if routing.gated > 0:
             own = (b - routing.gated) * t
             relaxed, hard = self.counting(
-                logits[own:], ranked[own:], x.view(-1, d)[own:].norm(dim=-1), routing.log_mu.repeat_interleave(t))
+                x.view(-1, d)[own:], logits[own:], ranked[own:], routing.log_mu.repeat_interleave(t))
             soft = routing.relaxed.repeat_interleave(t).unsqueeze(-1)
             gated = torch.where(soft, relaxed, hard)
             computed = torch.cat((computed[:own], gated > 0))

@@ -87,6 +87,19 @@ class ModelTests(unittest.TestCase):
         self.assertEqual(counts, sorted(counts, reverse=True))
         self.assertEqual(counts[0], 8)
 
+    def test_a_direction_of_the_hidden_state_moves_the_count(self):
+        gate = tiny().blocks[0].moe.counting
+        x = torch.randn(1, gate.hidden.numel(), generator=torch.Generator().manual_seed(6))
+        logits = torch.randn(1, 16, generator=torch.Generator().manual_seed(7))
+        counts = []
+        for slope in (-40, -2, 0, 2, 40):
+            with torch.no_grad():
+                gate.hidden.copy_(slope * x[0] / x.square().sum())
+            _, hard = gate(x, logits, logits.topk(8).indices, torch.tensor([-4.0]))
+            counts.append(hard.sum().item())
+        self.assertEqual(counts, sorted(counts))
+        self.assertEqual((counts[0], counts[-1]), (1, 8))
+
     def test_all_experts_is_static_routing(self):
         model = tiny()
         ids = torch.randint(300, (1, 32), generator=torch.Generator().manual_seed(3))
@@ -154,7 +167,12 @@ class ExportTests(unittest.TestCase):
 
     def test_what_was_written_reads_back(self):
         model = tiny(vocabulary=self.vocabulary)
+        for block in model.blocks:
+            torch.nn.init.normal_(block.moe.counting.hidden, generator=torch.Generator().manual_seed(9))
         read = export.read(self.write(model))
+        for ours, theirs in zip(model.blocks, read.blocks):
+            for name, values in ours.moe.counting.state_dict().items():
+                torch.testing.assert_close(theirs.moe.counting.state_dict()[name], values, msg=name)
         ids = torch.arange(20)[None]
         with torch.no_grad():
             for routing in (Routing.static(8, 1), Routing.learned(-4, 8, 1)):

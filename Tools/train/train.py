@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the embedded model, or a twin of it, on what prepare.py wrote.
 
-    python Tools/train/train.py [--variant dynamic|static|dense-total|dense-active] [--steps 3600] [--run .cache/train/dynamic]
+    python Tools/train/train.py [--variant dynamic|static|dense-total|dense-active] [--steps 2400] [--run .cache/train/dynamic]
 
 Deterministic by seed for a number of workers, on one machine. Interrupt it at will (it finishes its step and writes a
 checkpoint): the same command goes on from there, to the same result. Writes checkpoint.pt, log.jsonl, loss.png and summary.json
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="default: .cache/train/VARIANT")
     parser.add_argument("--variant", choices=VARIANTS, default="dynamic",
                         help="; ".join(f"{name}: {what}" for name, what in VARIANTS.items()))
-    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--stop-at", type=int, help="stop with a checkpoint after this step")
     parser.add_argument("--window", type=int, default=1024, help="tokens; the last steps read longer ones (--long)")
     parser.add_argument("--rows", type=int, default=6, help="windows per step and worker")
@@ -127,9 +127,12 @@ class Curriculum:
         return self.long[step - self.long_from][worker * self.long_rows:][:count]
 
 
+PLATEAU = 0.4  # of the steps
+
+
 def schedule(step: int, steps: int, warm_up: int = 100) -> float:
-    """Warm-up, a plateau for the first 40 %, then linearly to zero."""
-    return min((step + 1) / min(warm_up, steps // 4 + 1), 1.0, max(0.0, (steps - step) / (0.6 * steps)))
+    """Warm-up, a plateau, then linearly to zero."""
+    return min((step + 1) / min(warm_up, steps // 4 + 1), 1.0, max(0.0, (steps - step) / ((1 - PLATEAU) * steps)))
 
 
 def save_atomically(state: dict, path: Path) -> None:
@@ -310,8 +313,11 @@ def main() -> None:
     checkpoint = options.run / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        if saved["identity"] != identity:
-            other = [k for k in identity if saved["identity"].get(k) != identity[k]]
+        other = [k for k in identity if saved["identity"].get(k) != identity[k]]
+        shorter = min(options.steps, saved["identity"]["steps"])
+        if "steps" in other and shorter >= 400 and saved["step"] <= PLATEAU * shorter:
+            other.remove("steps")  # up to the end of the plateau a longer and a shorter run are the same run
+        if other:
             raise SystemExit(f"{checkpoint} is of a run with other settings ({', '.join(other)}): remove it, or give another --run")
         if saved["progress"].get("text", text) != text:
             raise SystemExit(f"{checkpoint} is of a run on other text: prepare.py has made {options.data / 'train.bin'} anew")

@@ -165,6 +165,9 @@ bool moe_top_k(const char *isa, moe_pool *pool, const float *x, int64_t stride, 
                int32_t *indices, float *values);
 /// norms[T]: the Euclidean norm of each row of d.
 bool moe_row_norms(const char *isa, moe_pool *pool, const float *x, int64_t stride, int32_t rows, int32_t d, float *norms);
+/// products[T]: each row of d times direction[d].
+bool moe_row_products(const char *isa, moe_pool *pool, const float *x, int64_t stride, int32_t rows, int32_t d,
+                      const float *direction, float *products);
 /// bits[T]: the entropy of softmax(logits) of each row of n, in bits.
 bool moe_router_entropy(const char *isa, moe_pool *pool, const float *logits, int64_t stride, int32_t rows, int32_t n,
                         float *bits);
@@ -189,10 +192,11 @@ static inline int64_t moe_gate_scratch(int32_t n, int32_t k) { return 16 * moe_g
 /// features[T, F], rows features_stride apart, of logits[T, n] and the routers' input's norms[T]. The gate needs no weights.
 bool moe_gate_features(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
                        const float *norms, int32_t rows, float *features, int64_t features_stride);
-/// counts[T]: `minimum`, and one more as long as the next head's product with the features is above its threshold, up to k.
+/// counts[T]: `minimum`, and one more as long as the next head's product with the features, plus offsets[T] (NULL: 0), is above
+/// its threshold, up to k.
 /// scratch: moe_gate_scratch(n, k) floats for each thread of the pool.
 bool moe_gate_counts(const char *isa, moe_pool *pool, const moe_learned_gate *gate, const float *logits, int64_t stride,
-                     const float *norms, int32_t rows, float *scratch, int32_t *counts);
+                     const float *norms, const float *offsets, int32_t rows, float *scratch, int32_t *counts);
 /// counts[T]: the shortest prefix of ranked[T, limit] that holds p of the mass of scores[T, n], at least `minimum`. The mass of a
 /// score is its power of 1 / temperature; scores below 0 have none.
 bool moe_top_p_counts(const char *isa, moe_pool *pool, const float *scores, int64_t stride, int32_t n, const float *ranked,

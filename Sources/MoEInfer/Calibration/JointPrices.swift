@@ -103,6 +103,7 @@ private struct JitteredRouting: RoutingPolicy {
     }
 
     var usesHiddenNorm: Bool { true }
+    func hiddenDirection(layer: Int) -> [Float]? { gates[0].hiddenDirection(layer: layer) }
     func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int { gates[0].maximum }
 
     func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {

@@ -64,11 +64,14 @@ struct GateSizes: Sendable {
     /// k and E; 0 for a dense model.
     let expertsPerToken: Int
     let expertCount: Int
+    /// d
+    let hiddenSize: Int
     /// Which layers have experts.
     let routedLayers: [Bool]
 
     init(_ configuration: ModelConfiguration) {
         layerCount = configuration.layerCount
+        hiddenSize = configuration.hiddenSize
         // A configuration may name experts and have them in no layer.
         expertsPerToken = configuration.experts.flatMap { $0.layers.contains(true) ? $0.perToken : nil } ?? 0
         expertCount = configuration.experts?.count ?? 0
@@ -84,6 +87,9 @@ struct GateSizes: Sendable {
         else {
             return "the routing profile has \(learned.layers.count) layers and \(learned.maximum) of "
                 + "\(learned.expertCount) experts, but the model \(layerCount) layers and \(expertsPerToken) of \(expertCount)"
+        }
+        for case let layer? in learned.layers where ![0, hiddenSize].contains(layer.hiddenWeights.count) {
+            return "the routing profile is for hidden size \(layer.hiddenWeights.count), but the model has \(hiddenSize)"
         }
         for layer in 0..<layerCount where (learned.layers[layer] != nil) != routedLayers[layer] {
             return routedLayers[layer]

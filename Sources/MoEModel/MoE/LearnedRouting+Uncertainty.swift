@@ -19,7 +19,7 @@ extension LearnedRouting {
                 Self.fill(
                     features.baseAddress!, logits: logits, hiddenNorm: token.hiddenNorm, maximum: maximum,
                     temperature: layer.temperature, expertLogNorms: layer.expertLogNorms)
-                var gain: Float = 0
+                var gain = token.hiddenProduct
                 for index in 0..<width { gain += layer.weights[head + index] * features[index] }
                 return gain
             }

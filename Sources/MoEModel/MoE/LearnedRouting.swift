@@ -12,6 +12,9 @@ import MoECompute
 /// û_m + log λ_layer > log mu
 /// ```
 ///
+/// A gate that was trained with its model may have a direction v of the router's input x as well: then `û_m = w_m · F + v · x`. Logits say
+/// how sure the router is; how much any expert can change depends on how sure the model is of the next token, which x knows.
+///
 /// With kMin = 1, û = [-2, -3, -6, …], λ = 1 and mu = 0.01 (log −4.6) a token gets 3 experts; with mu = 0.1 (−2.3), 2.
 /// `mu` 0 asks for K everywhere and is the model's own static routing, bit for bit. Weights follow from the model's rule in any
 /// case: the temperature below only shapes features, never the weights that experts are combined with.
@@ -32,10 +35,12 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         public let scales: [Float]
         /// σ, `[K - kMin]`: standard deviation of each head's error on held-out tokens. Empty: not known.
         public let deviations: [Float]
+        /// v, `[d]`, of the router's input. Empty: none.
+        public let hiddenWeights: [Float]
 
         public init(
             temperature: Float, logPrice: Float, expertLogNorms: [Float], weights: [Float], scales: [Float] = [],
-            deviations: [Float] = []
+            deviations: [Float] = [], hiddenWeights: [Float] = []
         ) {
             self.temperature = temperature
             self.logPrice = logPrice
@@ -43,6 +48,7 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
             self.weights = weights
             self.scales = scales
             self.deviations = deviations
+            self.hiddenWeights = hiddenWeights
         }
     }
 
@@ -106,6 +112,11 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
 
     public var usesHiddenNorm: Bool { mu > 0 }
 
+    public func hiddenDirection(layer: Int) -> [Float]? {
+        guard mu > 0, layers.indices.contains(layer), let direction = layers[layer]?.hiddenWeights else { return nil }
+        return direction.isEmpty ? nil : direction
+    }
+
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int { maximum }
 
     public func expertCount(for token: RoutingContext, logits: Span<Float>, ranked: Span<Float>) -> Int {
@@ -113,11 +124,11 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
         let size = GateView.scratch(expertCount: expertCount, maximum: maximum)
         return logits.withUnsafeBufferPointer { logits in
             withUnsafeTemporaryAllocation(of: Float.self, capacity: size) { scratch in
-                var (norm, count) = (token.hiddenNorm, Int32(maximum))
+                var (norm, product, count) = (token.hiddenNorm, token.hiddenProduct, Int32(maximum))
                 withGate(layer: token.layer) { gate in
                     Ops.gateCounts(
-                        gate, logits: logits.baseAddress!, norms: &norm, rows: 1, scratch: scratch.baseAddress!,
-                        into: &count, pool: nil)
+                        gate, logits: logits.baseAddress!, norms: &norm, offsets: &product, rows: 1,
+                        scratch: scratch.baseAddress!, into: &count, pool: nil)
                 }
                 return Int(count)
             }
@@ -125,7 +136,7 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
     }
 
     public func expertCounts(for batch: borrowing RoutingBatch, into counts: inout MutableSpan<Int32>) {
-        let (rows, logits, pool) = (batch.tokenCount, batch.logits, batch.pool)
+        let (rows, logits, products, pool) = (batch.tokenCount, batch.logits, batch.hiddenProducts, batch.pool)
         counts.withUnsafeMutableBufferPointer { counts in
             counts.update(repeating: Int32(maximum))
             guard batch.expertCount == expertCount, let norms = batch.hiddenNorms else { return }
@@ -133,7 +144,8 @@ public struct LearnedRouting: RoutingPolicy, Equatable {
                 pool.threads * GateView.scratch(expertCount: expertCount, maximum: maximum))
             withGate(layer: batch.layer) { gate in
                 Ops.gateCounts(
-                    gate, logits: logits, norms: norms, rows: rows, scratch: scratch, into: counts.baseAddress!, pool: pool)
+                    gate, logits: logits, norms: norms, offsets: products, rows: rows, scratch: scratch,
+                    into: counts.baseAddress!, pool: pool)
             }
         }
     }

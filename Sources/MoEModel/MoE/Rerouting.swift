@@ -47,6 +47,7 @@ public struct Rerouting: RoutingPolicy {
     }
 
     public var usesHiddenNorm: Bool { base.usesHiddenNorm }
+    public func hiddenDirection(layer: Int) -> [Float]? { base.hiddenDirection(layer: layer) }
     public var batchPolicy: BatchPolicy? { base.batchPolicy }
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {

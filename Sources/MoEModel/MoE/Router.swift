@@ -36,7 +36,7 @@ struct Router {
     }
 
     /// Logits `[T, R]` to each token's experts and combine weights: ranking, count, batch policy, weights.
-    /// - Parameter x: `[T, d]`, the router's input: for policies that ask for its norm.
+    /// - Parameter x: `[T, d]`, the router's input: for policies that ask for its norm, or its product with a direction.
     func assign(
         _ logits: UnsafePointer<Float>, x: UnsafePointer<Float>, step: ForwardStep
     ) -> ExpertAssignment {
@@ -61,18 +61,30 @@ struct Router {
         _ slice: ForwardBatch.Slice, _ ranking: SliceRanking, logits: UnsafePointer<Float>, x: UnsafePointer<Float>,
         step: ForwardStep
     ) {
+        let width = gate.weights.k
+        let input = x + slice.start * width
         var norms: UnsafeMutablePointer<Float>?
         if slice.routing.usesHiddenNorm {
-            let (values, width) = (step.scratch.floats(slice.count), gate.weights.k)
-            Ops.norms(x + slice.start * width, rows: slice.count, count: width, into: values, pool: step.context.pool)
+            let values = step.scratch.floats(slice.count)
+            Ops.norms(input, rows: slice.count, count: width, into: values, pool: step.context.pool)
             norms = values
+        }
+        var products: UnsafeMutablePointer<Float>?
+        if let direction = slice.routing.hiddenDirection(layer: layer) {
+            precondition(direction.count == width, "a direction of \(direction.count) for an input of \(width)")
+            let values = step.scratch.floats(slice.count)
+            direction.withUnsafeBufferPointer {
+                Ops.products(
+                    input, $0.baseAddress!, rows: slice.count, count: width, into: values, pool: step.context.pool)
+            }
+            products = values
         }
         let batch = RoutingBatch(
             layer: layer, layerCount: layerCount, tokenCount: slice.count, firstPosition: slice.firstPosition,
             phase: slice.phase, expertCount: slotCount, modelExpertsPerToken: expertsPerToken, score: spec.gating.score,
             rankedCount: ranking.limit, logits: logits + slice.start * slotCount, scores: ranking.scores,
-            ranked: ranking.ranked, rankedStride: ranking.length, hiddenNorms: norms, pool: step.context.pool,
-            scratch: step.scratch)
+            ranked: ranking.ranked, rankedStride: ranking.length, hiddenNorms: norms, hiddenProducts: products,
+            pool: step.context.pool, scratch: step.scratch)
         let (counts, added) = (ranking.counts, ranking.added)
         // A policy that leaves some out asks for none there, not for what the memory held.
         counts.update(repeating: 0, count: slice.count)

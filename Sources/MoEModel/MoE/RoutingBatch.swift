@@ -34,6 +34,8 @@ public struct RoutingBatch: ~Copyable {
     let rankedStride: Int
     /// `[T]`; nil unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
     let hiddenNorms: UnsafePointer<Float>?
+    /// `[T]`; nil where the policy has no ``RoutingPolicy/hiddenDirection(layer:)``.
+    let hiddenProducts: UnsafePointer<Float>?
     let pool: ThreadPool
     /// Of the step.
     let scratch: ScratchArena
@@ -53,7 +55,8 @@ public struct RoutingBatch: ~Copyable {
             layer: layer, layerCount: layerCount, tokenCount: tokenCount, firstPosition: firstPosition, phase: phase,
             expertCount: expertCount, modelExpertsPerToken: modelExpertsPerToken, score: score,
             rankedCount: min(max(count, 0), rankedCount), logits: logits, scores: scores, ranked: ranked,
-            rankedStride: rankedStride, hiddenNorms: hiddenNorms, pool: pool, scratch: scratch)
+            rankedStride: rankedStride, hiddenNorms: hiddenNorms, hiddenProducts: hiddenProducts, pool: pool,
+            scratch: scratch)
     }
 
     /// Calls `body` with what ``RoutingPolicy/expertCount(for:logits:ranked:)`` is asked with for token `index`: its place, its
@@ -64,7 +67,8 @@ public struct RoutingBatch: ~Copyable {
         precondition(index >= 0 && index < tokenCount, "token \(index) of \(tokenCount)")
         let context = RoutingContext(
             layer: layer, layerCount: layerCount, position: firstPosition + index, phase: phase, expertCount: expertCount,
-            modelExpertsPerToken: modelExpertsPerToken, score: score, hiddenNorm: hiddenNorms?[index] ?? 0)
+            modelExpertsPerToken: modelExpertsPerToken, score: score, hiddenNorm: hiddenNorms?[index] ?? 0,
+            hiddenProduct: hiddenProducts?[index] ?? 0)
         return body(
             context, Span(_unsafeStart: logits + index * expertCount, count: expertCount),
             Span(_unsafeStart: ranked + index * rankedStride, count: rankedCount))

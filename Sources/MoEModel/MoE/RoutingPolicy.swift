@@ -16,10 +16,12 @@ public struct RoutingContext: Sendable {
     public let score: RouterScore
     /// Euclidean norm of the router's input; 0 unless the policy says that it ``RoutingPolicy/usesHiddenNorm``.
     public let hiddenNorm: Float
+    /// Product of the router's input and the policy's ``RoutingPolicy/hiddenDirection(layer:)``; 0 where it has none.
+    public let hiddenProduct: Float
 
     public init(
         layer: Int, layerCount: Int, position: Int, phase: ForwardPhase, expertCount: Int, modelExpertsPerToken: Int,
-        score: RouterScore = .softmax, hiddenNorm: Float = 0
+        score: RouterScore = .softmax, hiddenNorm: Float = 0, hiddenProduct: Float = 0
     ) {
         self.layer = layer
         self.layerCount = layerCount
@@ -29,6 +31,7 @@ public struct RoutingContext: Sendable {
         self.modelExpertsPerToken = modelExpertsPerToken
         self.score = score
         self.hiddenNorm = hiddenNorm
+        self.hiddenProduct = hiddenProduct
     }
 }
 
@@ -56,6 +59,10 @@ public protocol RoutingPolicy: Sendable {
 
     /// Whether ``RoutingContext/hiddenNorm`` is wanted. Default: false.
     var usesHiddenNorm: Bool { get }
+
+    /// A vector `[d]` whose product with the router's input the policy wants as ``RoutingContext/hiddenProduct``: what the logits
+    /// do not say of a token. Asked once per slice and MoE layer. Default: nil, none.
+    func hiddenDirection(layer: Int) -> [Float]?
 
     /// This policy for one model: what stands for the model's own routing replaced by it. A policy around another one passes
     /// this on; for all others the default, the policy itself, is right. Called before a request runs.
@@ -100,6 +107,7 @@ public protocol RoutingPolicy: Sendable {
 
 extension RoutingPolicy {
     public var usesHiddenNorm: Bool { false }
+    public func hiddenDirection(layer: Int) -> [Float]? { nil }
     public func problem(layerCount: Int, expertCount: Int) -> String? { nil }
     public func reroute(_ counts: inout MutableSpan<Int32>, of batch: borrowing RoutingBatch) {}
     public func weightScale(layer: Int, count: Int) -> Float { 1 }

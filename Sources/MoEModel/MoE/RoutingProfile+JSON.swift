@@ -27,6 +27,7 @@ extension RoutingProfile {
         maximum = try reader.integer(json, "k_max", 1...expertCount)
         minimum = try reader.integer(json, "k_min", 0...maximum)
         let layerCount = try reader.integer(json, "layer_count", 1...65536)
+        let hiddenSize = json.value("hidden_size") != nil ? try reader.integer(json, "hidden_size", 1...1 << 20) : 0
 
         let steps = maximum - minimum
         let width = steps * LearnedRouting.featureCount(expertCount: expertCount, maximum: maximum)
@@ -41,7 +42,8 @@ extension RoutingProfile {
                 expertLogNorms: try reader.numbers(object, "expert_log_norms", count: expertCount, in: name),
                 weights: try reader.numbers(object, "weights", count: width, in: name),
                 scales: try reader.optionalNumbers(object, "scales", count: maximum, in: name),
-                deviations: try reader.optionalNumbers(object, "head_deviations", count: steps, in: name))
+                deviations: try reader.optionalNumbers(object, "head_deviations", count: steps, in: name),
+                hiddenWeights: try reader.optionalNumbers(object, "hidden_weights", count: hiddenSize, in: name))
             guard layers[layer]!.scales.allSatisfy({ (0.01...100).contains($0) }) else {
                 throw reader.error("'\(name).scales' is out of range", expected: "0.01 to 100")
             }
@@ -201,7 +203,7 @@ extension RoutingProfile {
                       "layer": \(index), "temperature": \(layer.temperature), "log_price": \(layer.logPrice),
                       "expert_log_norms": [\(Self.list(layer.expertLogNorms))],
                       "weights": [\(Self.list(layer.weights))]\(Self.field("scales", layer.scales))\
-                \(Self.field("head_deviations", layer.deviations))
+                \(Self.field("head_deviations", layer.deviations))\(Self.field("hidden_weights", layer.hiddenWeights))
                     }
                 """
             }
@@ -212,6 +214,7 @@ extension RoutingProfile {
             "    {\"mean_k\": \($0.meanExperts), \"k\": [\($0.counts.map { "\($0)" }.joined(separator: ", "))]}"
         }
         var optional = ""
+        if let hiddenSize { optional += "  \"hidden_size\": \(hiddenSize),\n" }
         if let defaultPoint { optional += "  \"default_point\": \(Self.quoted(defaultPoint)),\n" }
         if !curve.isEmpty { optional += "  \"curve\": [\n\(curve.joined(separator: ",\n"))\n  ],\n" }
         if !allocations.isEmpty {

@@ -51,6 +51,8 @@ public struct RoutingProfile: Sendable, Equatable {
     public let maximum: Int
     /// E
     public let expertCount: Int
+    /// d: width of the routers' input, where layers have ``LearnedRouting/Layer/hiddenWeights``.
+    public var hiddenSize: Int? { layers.lazy.compactMap { $0?.hiddenWeights }.first { !$0.isEmpty }?.count }
     /// By layer of the model; nil for a dense one.
     public let layers: [LearnedRouting.Layer?]
     /// `exact`, `parity`, `balanced`, `fast`.

@@ -48,6 +48,7 @@ public struct UnionRouting: RoutingPolicy {
     }
 
     public var usesHiddenNorm: Bool { base.usesHiddenNorm }
+    public func hiddenDirection(layer: Int) -> [Float]? { base.hiddenDirection(layer: layer) }
     public var batchPolicy: BatchPolicy? { .union(own: own) }
 
     public func maximumExperts(modelExpertsPerToken: Int, expertCount: Int) -> Int {
