@@ -29,7 +29,7 @@ class ModelConfig:
     experts: int = 16  # 1: a dense model, with no router
     experts_per_token: int = 8
     expert_hidden: int = 320
-    context: int = 4096
+    context: int = 8192
     rope_base: float = 100_000.0
     epsilon: float = 1e-6
 
@@ -249,9 +249,10 @@ class DemoModel(nn.Module):
             if not self.config.is_dense:
                 block.moe.counting.reset()
 
-    def hidden(self, ids: Tensor, routing: Routing) -> tuple[Tensor, list[RouterReport]]:
-        t = ids.shape[1]
-        cosine, sine = self.cosine[:t], self.sine[:t]
+    def hidden(self, ids: Tensor, routing: Routing, positions: Tensor | None = None) -> tuple[Tensor, list[RouterReport]]:
+        """positions [T], rising; None: 0 to T - 1."""
+        where = slice(ids.shape[1]) if positions is None else positions
+        cosine, sine = self.cosine[where], self.sine[where]
         x = self.embedding(ids)
         reports = []
         for block in self.blocks:

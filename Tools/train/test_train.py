@@ -220,7 +220,7 @@ class TrainingTests(unittest.TestCase):
     def train(self, run: str, *more: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, str(HERE / "train.py"), "--data", str(self.path), "--run", str(self.path / run), "--steps", "6",
-             "--window", "32", "--rows", "6", "--long", "0.34", "--checkpoint-every", "4", "--shape", json.dumps(SHAPE), *more],
+             "--window", "32", "--long-window", "48", "--rows", "6", "--long", "0.34", "--checkpoint-every", "4", "--shape", json.dumps(SHAPE), *more],
             capture_output=True, text=True)
 
     def checkpoint(self, run: str) -> dict:
@@ -237,6 +237,7 @@ class TrainingTests(unittest.TestCase):
         self.assertEqual(whole["progress"]["log_mu"], parts["progress"]["log_mu"])
         refused = self.train("parts", "--seed", "2")
         self.assertIn("other settings (seed)", refused.stderr)
+        self.assertIn("longer than the context of 64", self.train("parts", "--long-window", "65").stderr)
 
     def test_every_twin_trains(self):
         for variant in ("static", "dense-total", "dense-active"):

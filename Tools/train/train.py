@@ -31,7 +31,7 @@ from plan import ANCHORS, FIRST_LOG_MU, Shape, control, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("variant", "steps", "long", "muon_lr", "adam_lr", "gate_lr", "weight_decay", "entropy", "share", "seed", "workers",
-            "window", "rows", "compile")
+            "window", "long_window", "rows", "compile")
 VARIANTS = {
     "dynamic": "the model that ships: its gate is learned with it",
     "static": "the same shape, always k = 8",
@@ -50,7 +50,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stop-at", type=int, help="stop with a checkpoint after this step")
     parser.add_argument("--window", type=int, default=1024, help="tokens; the last steps read longer ones (--long)")
     parser.add_argument("--rows", type=int, default=6, help="windows per step and worker")
-    parser.add_argument("--long", type=float, default=0.1, help="share of the steps, the last ones, with windows of the context")
+    parser.add_argument("--long", type=float, default=0.1, help="share of the steps, the last ones, with --long-window")
+    parser.add_argument("--long-window", type=int, default=4096,
+                        help="tokens; half of these steps leave out positions, so that distances up to the context occur")
     parser.add_argument("--muon-lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=0.004)
     parser.add_argument("--gate-lr", type=float, default=0.004)
@@ -104,8 +106,8 @@ class Curriculum:
         self.options, self.config = options, config
         self.long_from = options.steps - round(options.long * options.steps)
         self.short = Windows(options.data / "train.bin", options.window, options.rows * options.workers, options.seed)
-        self.long_rows = 2 * max(1, options.rows * options.window // (6 * config.context))
-        self.long = Windows(options.data / "train.bin", config.context, self.long_rows * options.workers, options.seed)
+        self.long_rows = 2 * max(1, options.rows * options.window // (6 * options.long_window))
+        self.long = Windows(options.data / "train.bin", options.long_window, self.long_rows * options.workers, options.seed)
 
     def shape(self, step: int) -> Shape:
         rows, window = self.options.rows, self.options.window
@@ -115,7 +117,8 @@ class Curriculum:
         else:
             half = self.long_rows // 2
             # In turn: students of the full rows, and rows of their own.
-            shape = Shape(self.config.context, half, 0, 0, half) if step % 2 else Shape(self.config.context, half, 0, half, 0)
+            window = self.options.long_window
+            shape = Shape(window, half, 0, 0, half) if step % 2 else Shape(window, half, 0, half, 0)
         if self.options.variant != "dynamic":
             shape = Shape(shape.window, shape.unique, 0, 0, 0)
         return shape
@@ -125,6 +128,17 @@ class Curriculum:
         if step < self.long_from:
             return self.short[step][worker * self.options.rows:][:count]
         return self.long[step - self.long_from][worker * self.long_rows:][:count]
+
+    def positions(self, step: int, worker: int) -> Tensor | None:
+        """Of a window's tokens; None: as they come. Two in four of the long steps jump once, by as much as the context has room
+        for: the model learns all distances of its context from windows that are shorter (PoSE, Zhu et al. 2023)."""
+        room = self.config.context - self.options.long_window
+        if step < self.long_from or step // 2 % 2 or room < 1:
+            return None
+        random = np.random.default_rng((self.options.seed, 2, step, worker))
+        positions = torch.arange(self.options.long_window)
+        positions[int(random.integers(1, self.options.long_window)):] += int(random.integers(1, room + 1))
+        return positions
 
 
 PLATEAU = 0.4  # of the steps
@@ -180,11 +194,12 @@ class Stop:
         self.asked = True
 
 
-def step_loss(model: DemoModel, batch: Tensor, shape: Shape, routing: Routing, options: argparse.Namespace):
+def step_loss(model: DemoModel, batch: Tensor, positions: Tensor | None, shape: Shape, routing: Routing,
+              options: argparse.Namespace):
     """The loss of one worker's rows, the three sums of loss.py, and the routers' reports."""
     inputs = torch.cat((batch, batch[:shape.taught]))[:, :-1]
     with torch.autocast(batch.device.type, torch.bfloat16):
-        hidden, reports = model.hidden(inputs, routing)
+        hidden, reports = model.hidden(inputs, routing, positions)
     tokens, width = shape.unique * shape.window, model.config.hidden
     flat = hidden.view(-1, width)
     total, sums = tied_cross_entropy(
@@ -225,7 +240,8 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
         drawn = draw(shape, config.experts_per_token, log_mu, (options.seed, 1, step, worker))
         state.gradients[worker].zero_()
         loss, sums, reports = step_loss(
-            model, curriculum.windows(step, worker).to(device), shape, drawn.routing.to(device), options)
+            model, curriculum.windows(step, worker).to(device), curriculum.positions(step, worker), shape,
+            drawn.routing.to(device), options)
         loss.backward()
         counts = torch.zeros(len(ANCHORS), 2, dtype=torch.float64)
         if len(drawn.anchors):
@@ -303,6 +319,9 @@ def main() -> None:
         raise SystemExit(f"{meta} is missing: Tools/train/prepare.py makes it")
     figures = json.loads(meta.read_text())
     config, text = configuration(options, figures["vocabulary"]), figures.get("train_sha256")
+    longest = max(options.window, options.long_window)
+    if longest > config.context:
+        raise SystemExit(f"windows of {longest} tokens are longer than the context of {config.context}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = DemoModel(config)
     model.initialize(options.seed)
