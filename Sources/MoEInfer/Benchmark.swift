@@ -3,12 +3,19 @@
 import MoECompute
 import MoEModel
 
-/// Speed of a model without text: a prompt of random tokens (`ppN`), and generation after a short one (`tgN`).
+/// Speed of a model: a prompt (`ppN`), and generation (`tgN`).
 public struct BenchmarkResult: Sendable, Encodable {
     public struct Speed: Sendable, Encodable {
         public let median: Double
         public let min: Double
         public let max: Double
+    }
+
+    /// Time over the first policy's in the same round: median and quartiles.
+    public struct TimeRatio: Sendable, Encodable {
+        public let median: Double
+        public let lower: Double
+        public let upper: Double
     }
 
     /// `pp512` or `tg128`, as in llama.cpp's tool.
@@ -19,16 +26,19 @@ public struct BenchmarkResult: Sendable, Encodable {
     public let routing: String
     /// Over the repetitions, of all sequences together.
     public let tokensPerSecond: Speed
+    /// nil where policies were not measured in turns.
+    public let timeRatio: TimeRatio?
     public let moe: MoEUsage?
 
     enum CodingKeys: String, CodingKey {
         case test, batch, threads, routing
         case tokensPerSecond = "tokens_per_second"
+        case timeRatio = "time_ratio"
         case moe
     }
 }
 
-/// Runs the model directly, without scheduler and sampler: every sequence has text of its own, so that batched decoding does
+/// Random tokens. Runs the model directly, without scheduler and sampler: every sequence has text of its own, so that batched decoding does
 /// not profit from all sequences choosing the same experts.
 struct Benchmark {
     let runner: ModelRunner
@@ -154,7 +164,7 @@ struct Benchmark {
         let median = sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
         return BenchmarkResult(
             test: test, batch: batch, threads: runner.context.pool.threads, routing: routing,
-            tokensPerSecond: .init(median: median, min: sorted[0], max: sorted[sorted.count - 1]),
+            tokensPerSecond: .init(median: median, min: sorted[0], max: sorted[sorted.count - 1]), timeRatio: nil,
             moe: configuration.experts == nil ? nil : statistics.usage)
     }
 }

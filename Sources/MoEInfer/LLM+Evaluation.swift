@@ -22,6 +22,20 @@ public struct PerplexityReport: Sendable, Encodable {
     }
 }
 
+/// How well one token of a text was predicted, and at what price.
+public struct ScoredToken: Sendable, Encodable {
+    public let chunk: Int
+    /// Of the predicted token in its chunk.
+    public let position: Int
+    public let token: Int32
+    /// -log of the probability that it was given.
+    public let nats: Double
+    /// Of its text.
+    public let bytes: Int
+    /// By MoE layer: how many experts ran for the token before it, which predicts it. Empty for a dense model.
+    public let experts: [Int]
+}
+
 extension LLM {
     /// The logits after each token, a row at a time.
     ///
@@ -59,14 +73,20 @@ extension LLM {
     ///
     /// - Parameters:
     ///   - stride: tokens between the starts of two chunks; `context` for chunks that do not overlap.
+    ///   - first: the first position of a chunk whose token is scored, from 1; nil: half-way, the convention.
+    ///   - token: receives every scored token, in order.
     ///   - progress: chunks done, chunks in all, perplexity so far.
     public func perplexity(
-        of text: String, context: Int = 512, stride: Int? = nil, maximumChunks: Int? = nil,
-        routing: RoutingChoice = RoutingChoice(),
+        of text: String, context: Int = 512, stride: Int? = nil, scoringFrom first: Int? = nil, maximumChunks: Int? = nil,
+        routing: RoutingChoice = RoutingChoice(), token: ((ScoredToken) throws -> Void)? = nil,
         progress: @escaping @Sendable (_ done: Int, _ total: Int, _ perplexity: Double) -> Void = { _, _, _ in }
     ) async throws -> PerplexityReport {
         guard context >= 4, context <= contextLength else {
             throw RequestError("chunks of \(context) tokens were asked for; expected 4 to \(contextLength)")
+        }
+        let first = first ?? context / 2 + 1
+        guard (1..<context).contains(first) else {
+            throw RequestError("scoring from position \(first) was asked for; expected 1 to \(context - 1)")
         }
         let routing = try check(routing)
         let tokenizer = try tokenizer
@@ -85,20 +105,31 @@ extension LLM {
             var piece = Array(tokens[index * stride..<index * stride + context])
             if tokenizer.addsBOS, let bos = tokenizer.bos { piece[0] = bos }
             let window = piece
-            let sum = try await engine.exclusively { runner -> Double in
+            let recorder = token == nil ? nil : RoutingRecorder(statistics)
+            let losses = try await engine.exclusively { runner -> [Double] in
                 let pass = try EvaluationPass(
-                    runner: runner, positions: context, chunk: chunk, routing: routing, statistics: statistics)
+                    runner: runner, positions: context, chunk: chunk, routing: routing, statistics: statistics,
+                    observer: recorder)
                 let score = Score()
-                var position = context / 2
-                try pass.prefill(window[...], scoring: position) { logits in
+                var position = first
+                try pass.prefill(window[...], scoring: first - 1) { logits in
                     defer { position += 1 }
-                    if position + 1 < context { score.add(logits, target: window[position + 1]) }
+                    if position < context { score.add(logits, target: window[position]) }
                 }
-                return score.loss
+                return score.losses
             }
-            loss += sum
-            for token in window[(context / 2 + 1)...] { bytes += tokenizer.bytes(of: token).count }
-            scored += context - context / 2 - 1
+            let experts = recorder?.recorded.experts ?? []
+            for (offset, nats) in losses.enumerated() {
+                let position = first + offset
+                let size = tokenizer.bytes(of: window[position]).count
+                loss += nats
+                bytes += size
+                try token?(
+                    ScoredToken(
+                        chunk: index, position: position, token: window[position], nats: nats, bytes: size,
+                        experts: experts.map { $0[position - 1] }))
+            }
+            scored += losses.count
             progress(index + 1, total, exp(loss / Double(scored)))
         }
         return PerplexityReport(
@@ -130,6 +161,43 @@ extension LLM {
         return try await engine.exclusively {
             try Benchmark($0, settings: settings).generation(
                 count, batch: batch, repetitions: repetitions, routing: routing, named: name)
+        }
+    }
+}
+
+extension LLM {
+    /// Speed on real text, which is what the cost of dynamic routing depends on: a prompt, and the tokens that follow it in the text
+    /// one at a time. Every round takes another piece and runs each policy once, in an order that rotates.
+    ///
+    /// - Parameter policies: with their names; times are compared with the first one's.
+    /// - Returns: `ppN` and `tgN` of each policy.
+    public func benchmark(
+        text: String, prompt: Int, generate: Int, rounds: Int, policies: [(name: String, policy: any RoutingPolicy)],
+        progress: @escaping @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }
+    ) async throws -> [BenchmarkResult] {
+        try Benchmark.check(count: min(prompt, generate), batch: policies.count, repetitions: rounds)
+        let window = prompt + generate
+        guard window <= contextLength else {
+            throw RequestError("\(window) tokens were asked for, but the context holds \(contextLength)")
+        }
+        let windows = EvaluationText.cut(text, tokenizer: try tokenizer, window: window)
+        guard !windows.isEmpty else {
+            throw RequestError("the text is too short: \(window) tokens are needed, of prompt and generation together")
+        }
+        let checked = try policies.map { try check(policy: $0.policy) }
+        let latencies = try await LatencyProbe(
+            llm: self, windows: windows.shuffledForTiming(), promptTokens: prompt, decodeTokens: generate, rounds: rounds,
+            seconds: 0
+        ).measure(checked, progress: progress)
+        let threads = try await engine.exclusively { $0.context.pool.threads }
+        return zip(policies, latencies).flatMap { policy, latency in
+            [("pp\(prompt)", latency.prefill), ("tg\(generate)", latency.decode)].map { test, phase in
+                BenchmarkResult(
+                    test: test, batch: 1, threads: threads, routing: policy.name, tokensPerSecond: phase.tokensPerSecond,
+                    timeRatio: .init(
+                        median: phase.timeRatio, lower: phase.timeRatioQuartiles[0], upper: phase.timeRatioQuartiles[1]),
+                    moe: expertsPerToken > 0 ? phase.usage : nil)
+            }
         }
     }
 }
@@ -198,9 +266,9 @@ final class EvaluationPass {
     }
 }
 
-/// Sums negative log-likelihoods. Used by one thread.
+/// Negative log-likelihoods. Used by one thread.
 private final class Score {
-    private(set) var loss = 0.0
+    private(set) var losses: [Double] = []
     private var probabilities: [Float] = []
 
     func add(_ logits: UnsafeBufferPointer<Float>, target: Int32) {
@@ -212,6 +280,6 @@ private final class Score {
         }
         // log sum exp(z - max) = -log of the largest probability: no underflow for an unlikely target.
         let normalizer = -log(Double(probabilities.max() ?? 1))
-        loss += normalizer + Double(largest - logits[Int(target)])
+        losses.append(normalizer + Double(largest - logits[Int(target)]))
     }
 }

@@ -115,7 +115,7 @@ extension LLM {
 }
 
 /// Keeps every token's counts in order, and counts along.
-private final class RoutingRecorder: RoutingObserver {
+final class RoutingRecorder: RoutingObserver {
     private struct Layer {
         var experts: [Int] = []
         var load: [Int] = []

@@ -57,10 +57,12 @@ enum Terminal {
     /// One JSON document.
     static func write(json value: some Encodable) throws { write(try text(json: value)) }
 
-    static func text(json value: some Encodable) throws -> String {
+    /// - Parameter isLine: for files with a document per line.
+    static func text(json value: some Encodable, isLine: Bool = false) throws -> String {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        if !isLine { encoder.outputFormatting.insert(.prettyPrinted) }
         return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
     }
 }

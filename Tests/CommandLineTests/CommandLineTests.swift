@@ -153,6 +153,46 @@ import Testing
         #expect(results.allSatisfy { ($0["moe"] as? [String: Any])?["mean_experts"] as? Double == 2 })
     }
 
+    /// Real text, policies in turns: fewer experts are counted, and the first policy is what times are compared with.
+    @Test func benchOnText() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let arguments = [
+            "bench", "--text", text, "--prompt", "32", "--generate", "8", "--repetitions", "2", "--routing", "static",
+            "--routing", "static:k=2",
+        ]
+        let results = try #require(try await Self.run(arguments + ["--json"]).json() as? [[String: Any]])
+        #expect(results.map { $0["test"] as? String } == ["pp32", "tg8", "pp32", "tg8"])
+        #expect(results.map { ($0["moe"] as? [String: Any])?["mean_experts"] as? Double } == [8, 8, 2, 2])
+        let ratios = results.map { ($0["time_ratio"] as? [String: Double]) ?? [:] }
+        #expect(ratios[0] == ["median": 1, "lower": 1, "upper": 1] && ratios[1] == ratios[0])
+        #expect(ratios[3]["lower"]! <= ratios[3]["upper"]!)
+        let short = try await Self.run(
+            ["bench", "--text", "/dev/stdin", "--prompt", "8", "--generate", "8"], input: "too short")
+        #expect(short.code == 1 && short.errorLines.count == 1 && short.error.contains("16 tokens are needed"))
+    }
+
+    @Test func perplexityListsTokens() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let out = FileManager.default.temporaryDirectory.appendingPathComponent("moe-tokens-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: out) }
+        let arguments = ["perplexity", "--text", text, "--context", "64", "--chunks", "2", "--routing", "top-p:p=0.6"]
+        let report = try await Self.run(arguments + ["--score-from", "1", "--per-token", out.path, "--json"]).object()
+        let lines = try String(contentsOf: out, encoding: .utf8).split(separator: "\n").map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        #expect(lines.map { $0["position"] as? Int } == Array(1...63) + Array(1...63))
+        let nats = lines.reduce(0) { $0 + ($1["nats"] as? Double ?? .nan) }
+        #expect(abs(exp(nats / 126) / (report["perplexity"] as? Double ?? 0) - 1) < 1e-9)
+        // The last token of a chunk predicts nothing that is scored, and has experts all the same.
+        let experts = lines.map { $0["experts"] as? [Int] ?? [] }
+        #expect(experts.allSatisfy { $0.count == 4 && $0.allSatisfy { (1...8).contains($0) } })
+        let all = (report["moe"] as? [String: Any])?["expert_evaluations"] as? Int ?? 0
+        let listed = experts.joined().reduce(0, +)
+        #expect(listed < all && listed > all - 2 * 4 * 9)
+        let refused = try await Self.run(arguments + ["--score-from", "64"])
+        #expect(refused.code == 1 && refused.error.contains("expected 1 to 63"))
+    }
+
     @Test func inspectAndDoctorReport() async throws {
         let model = try await Self.run(["inspect", "--json"]).object()
         #expect(model["architecture"] as? String == "qwen3moe")

@@ -259,7 +259,7 @@ struct Comparison {
 
 extension [[Int32]] {
     /// Every domain early: speed is measured on few windows.
-    fileprivate func shuffledForTiming() -> [[Int32]] {
+    func shuffledForTiming() -> [[Int32]] {
         var random = SplitMix(state: 1)
         return shuffled(using: &random)
     }

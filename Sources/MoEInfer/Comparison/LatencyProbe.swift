@@ -15,6 +15,7 @@ struct PolicyLatency: Sendable {
         /// Share of the model's time that routers take.
         let gateTimeFraction: Double
         let meanExperts: Double
+        let usage: MoEUsage?
     }
 
     let prefill: Phase
@@ -99,7 +100,7 @@ struct LatencyProbe {
             tokensPerSecond: .init(median: quantile(speeds, 0.5), min: speeds[0], max: speeds[speeds.count - 1]),
             timeRatio: quantile(ratios, 0.5), timeRatioQuartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
             expertBytesPerToken: Double(usage?.expertBytesRead ?? 0) / Double(tokens * times.count),
-            gateTimeFraction: usage?.gateTimeFraction ?? 0, meanExperts: usage?.meanExperts ?? 0)
+            gateTimeFraction: usage?.gateTimeFraction ?? 0, meanExperts: usage?.meanExperts ?? 0, usage: usage)
     }
 
     private func quantile(_ sorted: [Double], _ share: Double) -> Double {
