@@ -197,7 +197,8 @@ import Testing
     @Test func compareGivenPolicies() async throws {
         let text = Fixtures.root.appendingPathComponent("LICENSE").path
         let arguments = [
-            "compare", "--text", text, "--tokens", "128", "--window", "64", "--prompt", "16", "--decode", "2", "--rounds", "1",
+            "compare", "--text", text, "--tokens", "128", "--window", "64", "--prompt", "16", "--decode", "2", "--rounds",
+            "1",
             "--routing", "static:k=2", "--routing", "top-p:p=0.5",
         ]
         let report = try await Self.run(arguments + ["--json"]).object()
