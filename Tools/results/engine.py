@@ -60,12 +60,15 @@ class Engine:
         return len(json.loads(self.run("tokenize", "-", "--json", model=model, text=text)))
 
     def per_token(
-        self, text: Path, context: int, routing: str, model: Path | None, chunks: int | None = None, first: int = 1
+        self, text: Path, context: int, routing: str, model: Path | None, chunks: int | None = None, first: int = 1,
+        stride: int | None = None
     ) -> list[dict]:
         """Every scored token of the text, in order."""
         lines = self.folder / "tokens.jsonl"
         parts = ["--text", text, "--context", context, "--score-from", first, "--routing", routing, "--per-token", lines]
-        self.json("perplexity", *parts, "--threads", self.threads, *(["--chunks", chunks] if chunks else []), model=model)
+        parts += ["--chunks", chunks] if chunks else []
+        parts += ["--stride", stride] if stride else []
+        self.json("perplexity", *parts, "--threads", self.threads, model=model)
         return [json.loads(line) for line in lines.read_text().splitlines()]
 
     def bench(

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the embedded model, or another file, under static and learned routing: docs/results.json. page.py makes the pages of it.
+"""Measures the embedded model, or another file, under static and learned routing: docs/results.json. page.py makes pages of it.
 
     .venv/bin/python Tools/results/measure.py                     some ten minutes on two idle cores
     .venv/bin/python Tools/results/measure.py --quick             a small run, a minute: .cache/results/quick
@@ -90,7 +90,7 @@ def prepared(found: dict[str, list[str]], width: dict[str, float], folder: Path,
     files = {}
     for domain, documents in found.items():
         files[domain] = folder / f"{domain}.txt"
-        files[domain].write_text(texts.sample(documents, int(tokens * width[domain] * 1.1)))
+        files[domain].write_text(texts.sample(documents, int(tokens * width[domain] * 1.2)))
     timed = {"interleaved": texts.interleaved(found, 640 * 4 * (rounds + 2)), "dialogue": texts.dialogue(found["creative"])}
     for name, text in timed.items():
         files[name] = folder / f"{name}.txt"
@@ -98,10 +98,13 @@ def prepared(found: dict[str, list[str]], width: dict[str, float], folder: Path,
     return files
 
 
+NUMBER = r"(?:[-+0-9.eE]+|null)"
+
+
 def dump(results: dict, path: Path) -> None:
     """One line for each list of numbers."""
     text = json.dumps(results, indent=1, allow_nan=False)
-    text = re.sub(r"\[\s+((?:[-+0-9.eE]+|null)(?:,\s+(?:[-+0-9.eE]+|null))*)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", text)
+    text = re.sub(rf"\[\s+({NUMBER}(?:,\s+{NUMBER})*)\s+\]", lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n")
 
@@ -149,7 +152,7 @@ def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
                   "experts": int(metadata[f"{inspected['architecture']}.expert_count"]), "layers": inspected["layers"]},
         "texts": {d: sha256(arguments.data / f"heldout-{d}.jsonl") for d in texts.DOMAINS},
     }
-    width = {domain: texts.width(documents, lambda text: engine.token_count(text, model)) for domain, documents in found.items()}
+    width = {domain: texts.width(part, lambda text: engine.token_count(text, model)) for domain, part in found.items()}
     files = prepared(found, width, engine.folder, sizes["windows"] * window, sizes["rounds"])
 
     with phase(f"speed of {len(here)} rows under {len(speed.LOADS)} loads", seconds):
@@ -160,11 +163,13 @@ def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
         "ratio": part["decode"]["time_ratio"][0]} for name, part in throughput.items()}
 
     with phase("bits per byte, and experts by domain and difficulty", seconds):
-        static = None
+        static = few = None
         for row in here:
             scored = quality.measure(engine, row, {d: files[d] for d in texts.DOMAINS}, window, sizes["windows"])
             static = static or scored
-            row |= quality.figures(scored, static, kmax)
+            if row["routing"] == f"static:k={kmax // 4}":
+                few = scored
+            row |= quality.figures(scored, static, few if not row["twin"] else None, kmax)
     earlier = json.loads(arguments.earlier.read_text()) if arguments.earlier.exists() else {}
     carry(rows, earlier, rows[0], earlier.get("texts") == results["texts"] and earlier.get("window") == window)
     twin = next(row for row in rows if row["name"] == "static-twin")
@@ -174,7 +179,10 @@ def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
                 quality.against(row, twin)
 
     with phase("long texts", seconds):
-        long = {d: texts.long_texts(found[d], int(context * width[d] * 1.15), sizes["long"]) for d in ("prose", "code", "creative")}
+        long = {domain: texts.long_texts(found[domain], context, sizes["long"], lambda text: engine.token_count(text, model))
+                for domain in ("prose", "code", "creative")}
+        if not any(long.values()):
+            raise Failure(f"no held-out text has {context} tokens")
         twin_here = [row for row in here if row["name"] == "static-twin"]
         results["long"] = quality.long_form(engine, [own[0], *gates, *twin_here], long, context)
     with phase("retrieval of facts stated early", seconds):
@@ -206,9 +214,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--price", type=float, default=0.04, help="US$ of a core for an hour")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--output", type=Path, action="append",
-                        help="default: .cache/results/results.json and docs/results.json; with --quick .cache/results/quick/results.json")
-    parser.add_argument("--earlier", type=Path, default=ROOT / "docs/results.json", help="where missing twins' figures come from")
+    parser.add_argument("--output", type=Path, action="append", help="default: .cache/results/results.json and "
+                        "docs/results.json; with --quick .cache/results/quick/results.json")
+    parser.add_argument("--earlier", type=Path, default=ROOT / "docs/results.json", help="missing twins' figures come from it")
     arguments = parser.parse_args()
     if not arguments.binary.exists():
         raise Failure(f"{arguments.binary} is missing: run make build")

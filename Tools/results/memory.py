@@ -29,7 +29,7 @@ def answer_nats(engine: Engine, row: dict, text: str, answer: str) -> float:
 
 
 def retrieval(engine: Engine, rows: list[dict], prose: list[str], context: int, trials: int) -> dict:
-    """A statement, held-out prose, the question's beginning; the same text without the statement is what it is compared with."""
+    """A statement, held-out prose, the question's beginning; compared with the same text without the statement."""
     everything = "\n\n".join(prose) * 2
     distances = [tokens for tokens in DISTANCES if tokens <= 0.9 * context]
     result: dict = {"trials": trials, "distances": distances, "rows": {row["name"]: [] for row in rows}}

@@ -13,6 +13,9 @@ from engine import Engine, Failure
 from texts import DOMAINS
 
 
+SHORT = "short-context"
+
+
 @dataclass
 class Scored:
     """The scored tokens of a text, in order."""
@@ -43,9 +46,10 @@ def measure(engine: Engine, row: dict, files: dict[str, Path], window: int, wind
             for domain, file in files.items()}
 
 
-def figures(scored: dict[str, Scored], static: dict[str, Scored], kmax: int) -> dict:
-    """Of a row: bits per byte, with its relative difference to static routing of the same file, and experts."""
-    quality, experts, easy = {}, {}, {}
+def figures(scored: dict[str, Scored], static: dict[str, Scored], few: dict[str, Scored] | None, kmax: int) -> dict:
+    """Of a row: bits per byte, with its relative difference to `static`, and experts: by domain, by layer, by how hard a token
+    is to predict, and by how much its loss changes when it has few experts (`few`)."""
+    quality, experts = {}, {}
     tops, bottoms, references = [], [], []
     for domain, part in scored.items():
         (nats, size), (reference, _) = part.by_window(), static[domain].by_window()
@@ -65,13 +69,15 @@ def figures(scored: dict[str, Scored], static: dict[str, Scored], kmax: int) -> 
         for name, part in parts.items():
             experts[name] = {"mean": float(part.mean()), "layers": [float(k) for k in part.mean(axis=0)],
                              "shares": [float(n) / part.size for n in np.bincount(part.ravel(), minlength=kmax + 1)[1:]]}
-        losses = {"all": np.concatenate([static[domain].nats for domain in scored])}
-        losses |= {domain: static[domain].nats for domain in scored}
-        for name, loss in losses.items():
-            easy[name] = intervals.mean_by(parts[name].mean(axis=1), intervals.fifths(loss), 5)
-        loss = losses["all"]
-        result["fifth_nats"] = intervals.mean_by(loss, intervals.fifths(loss), 5)
-        result |= {"experts": experts, "fifths": easy}
+        result["experts"] = experts
+        orders = {"fifths": {domain: static[domain].nats for domain in scored}}
+        if few:
+            orders["fifths_by_effect"] = {d: np.abs(few[d].nats - static[d].nats) for d in scored}
+        for order, values in orders.items():
+            values["all"] = np.concatenate(list(values.values()))
+            result[order] = {name: intervals.mean_by(parts[name].mean(axis=1), intervals.fifths(value), 5)
+                             for name, value in values.items()}
+            result[order + "_nats"] = intervals.mean_by(values["all"], intervals.fifths(values["all"]), 5)
     return result
 
 
@@ -89,7 +95,7 @@ def long_form(engine: Engine, rows: list[dict], texts: dict[str, list[str]], con
     """Loss by position in texts that fill the context; the first row is what the others are compared with."""
     edges = intervals.bins(context)
     file = engine.folder / "long.txt"
-    sums: dict[str, list] = {row["name"]: [] for row in rows}
+    sums: dict[str, list] = {row["name"]: [] for row in rows} | {SHORT: []}
     sizes = []
     for domain, found in texts.items():
         for text in found:
@@ -97,11 +103,19 @@ def long_form(engine: Engine, rows: list[dict], texts: dict[str, list[str]], con
             for row in rows:
                 scored = Scored.of(engine.per_token(file, context, row["routing"], row["file"], chunks=1))
                 place = np.searchsorted([high for _, high in edges], scored.position, side="right")
-                part = {"nats": np.bincount(place, scored.nats, len(edges)), "bytes": np.bincount(place, scored.size, len(edges))}
+                part = {"nats": np.bincount(place, scored.nats, len(edges)),
+                        "bytes": np.bincount(place, scored.size, len(edges))}
                 if scored.experts.shape[1]:
                     part["k"] = intervals.mean_by(scored.k, place, len(edges))
                 sums[row["name"]].append(part)
             sizes.append(part["bytes"])
+            # The same tokens as the first row sees them with 512 to 1,023 tokens before them: what more context is worth.
+            scored = Scored.of(engine.per_token(file, 1024, rows[0]["routing"], rows[0]["file"], first=512, stride=512))
+            position = scored.window * 512 + scored.position
+            kept = position < context
+            place = np.searchsorted([high for _, high in edges], position[kept], side="right")
+            nats = np.bincount(place, scored.nats[kept], len(edges))
+            sums[SHORT].append({"nats": np.where(nats > 0, nats, sums[rows[0]["name"]][-1]["nats"])})
     result = {"context": context, "bins": [list(edge) for edge in edges], "texts": {d: len(t) for d, t in texts.items()},
               "rows": {}}
     size = np.array(sizes)
@@ -111,7 +125,7 @@ def long_form(engine: Engine, rows: list[dict], texts: dict[str, list[str]], con
         result["rows"][name] = {
             "bits_per_byte": [intervals.bits_per_byte(nats[:, b], size[:, b]) for b in range(len(edges))],
             "difference": [intervals.difference(nats[:, b], reference[:, b]) for b in range(len(edges))],
-            "mean_k": [float(np.mean([part["k"][b] for part in parts])) for b in range(len(edges))] if "k" in parts[0] else None,
+            "mean_k": [float(v) for v in np.mean([part["k"] for part in parts], axis=0)] if "k" in parts[0] else None,
         }
     return result
 

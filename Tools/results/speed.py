@@ -85,8 +85,8 @@ def cost(tokens_per_second: float, threads: int, price: float) -> float:
 
 
 def tasks(engine: Engine, rows: list[dict], problems: list[tuple[str, str]]) -> dict:
-    """Held-out problems, solved greedily. A problem passes when the final answer is exactly right; its price is the core-seconds
-    of prompt and answer, whether it passes or not. Rows take turns within each problem."""
+    """Held-out problems, solved greedily. A problem passes when the final answer is exactly right; its price is the
+    core-seconds of prompt and answer, whether it passes or not. Rows take turns within each problem."""
     seconds: dict[str, list[float]] = {row["name"]: [] for row in rows}
     passed: dict[str, list[int]] = {row["name"]: [] for row in rows}
     tokens: dict[str, int] = {row["name"]: 0 for row in rows}

@@ -51,14 +51,14 @@ def width(found: list[str], count_tokens: Callable[[str], int]) -> float:
     return len(text) / count_tokens(text)
 
 
-def long_texts(found: list[str], size: int, count: int) -> list[str]:
-    """Texts of at least `size` characters, each of as few documents as it takes, longest first; no document twice."""
+def long_texts(found: list[str], tokens: int, count: int, count_tokens: Callable[[str], int]) -> list[str]:
+    """Texts of at least `tokens` tokens, each of as few documents as it takes, longest first; no document twice."""
     left, result = sorted(found, key=len, reverse=True), []
     while left and len(result) < count:
         text = ""
-        while left and len(text) < size:
+        while left and (len(text) < tokens or count_tokens(text) < tokens):
             text += left.pop(0) + "\n\n"
-        if len(text) >= size:
+        if len(text) >= tokens and count_tokens(text) >= tokens:
             result.append(text)
     return result
 
