@@ -165,7 +165,7 @@ def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
     with phase("bits per byte, and experts by domain and difficulty", seconds):
         static = few = None
         for row in here:
-            scored = quality.measure(engine, row, {d: files[d] for d in texts.DOMAINS}, window, sizes["windows"])
+            scored = quality.measure(engine, row, {d: files[d] for d in texts.DOMAINS}, window, sizes["windows"], static)
             static = static or scored
             if row["routing"] == f"static:k={kmax // 4}":
                 few = scored

@@ -41,9 +41,15 @@ class Scored:
         return np.bincount(self.window, self.nats), np.bincount(self.window, self.size)
 
 
-def measure(engine: Engine, row: dict, files: dict[str, Path], window: int, windows: int) -> dict[str, Scored]:
-    return {domain: Scored.of(engine.per_token(file, window, row["routing"], row["file"], windows))
-            for domain, file in files.items()}
+def measure(
+    engine: Engine, row: dict, files: dict[str, Path], window: int, windows: int, like: dict[str, Scored] | None
+) -> dict[str, Scored]:
+    """`like`: what another row scored, which must have been the same tokens."""
+    scored = {domain: Scored.of(engine.per_token(file, window, row["routing"], row["file"], windows))
+              for domain, file in files.items()}
+    if like and any(not np.array_equal(part.size, like[domain].size) for domain, part in scored.items()):
+        raise Failure(f"{row['file']} cuts text into other tokens than the measured model, so it cannot be compared with it")
+    return scored
 
 
 def figures(scored: dict[str, Scored], static: dict[str, Scored], few: dict[str, Scored] | None, kmax: int) -> dict:

@@ -77,8 +77,8 @@ class Report:
             f"of {model['experts']} experts, up to {model['experts_per_token']} a token), measured on {self.r['date']} by "
             f"`make results` on {machine['threads']} threads of {machine['cpu']}, all figures by the engine's own command "
             "line. Text: held-out documents of four domains, none of which the model was trained on. Intervals are 95 %, by "
-            "resampling windows; in brackets after a ratio of times are its quartiles over rounds. Percentages and ratios are against "
-            f"static k = {model['experts_per_token']} of this file.")
+            "resampling windows; in brackets after a ratio of times are its quartiles over rounds. Percentages and ratios are "
+            f"against static k = {model['experts_per_token']} of this file.")
         if self.r["quick"]:
             self.text("**A quick run: sizes are too small for conclusions.**")
         load = max(machine["load_before"] - 0.3, machine.get("load_after", 0) - machine["threads"])
@@ -255,8 +255,8 @@ class Report:
         self.heading("Cost")
         tasks, price = self.r["tasks"], self.r["price"]
         self.text(f"At {price:g} US$ for a core for an hour. Useful output: {tasks['problems']} held-out synthetic problems "
-                  "with worked steps, solved greedily; a problem is passed when its final answer is exactly right. Its price is the "
-                  "core-seconds of prompt and solution, of failed problems too.")
+                  "with worked steps, solved greedily; a problem is passed when its final answer is exactly right. Its price is "
+                  "the core-seconds of prompt and solution, of failed problems too.")
         lines = []
         for name, row in tasks["rows"].items():
             per, cost, chat = row["core_seconds_per_pass"], self.r["costs"][name], self.r["loads"]["chat"]["rows"][name]
@@ -275,8 +275,8 @@ class Report:
         found = self.r["specialisation"]
         one = found[self.gate["name"]]
         self.text(f"Mutual information of expert and domain in bits, {one['tokens']:,} tokens in {one['pieces']} pieces of "
-                  "text. By chance: the mean when pieces are dealt to domains at random, 1,000 times; p: the share of those that "
-                  "reach it.")
+                  "text. By chance: the mean when pieces are dealt to domains at random, 1,000 times; p: the share of those "
+                  "that reach it.")
         self.table(["", *(f"layer {layer}" for layer in range(len(one["layers"])))], [
             [self.labels[name]] + [f"{p['bits']:.3f} (by chance {p['chance_bits']:.3f}, p = {p['p']:.3f})"
                                    for p in part["layers"]] for name, part in found.items()])
