@@ -31,12 +31,12 @@ def difficulty(row: dict) -> dict:
     easy, hard = row["fifths"]["all"][0], row["fifths"]["all"][4]
     faults = []
     if not 1 <= easy <= 2:
-        faults.append(f"by {easy - 2:.2f} experts on the easiest fifth")
+        faults.append(f"{easy - 2:.2f} experts too many on the easiest fifth")
     if hard < CONTRAST * easy:
         faults.append(f"the hardest fifth gets {hard / easy:.2f} times the easiest's, not {CONTRAST:g}")
     return {"goal": f"k from 1 to 2 on the easiest fifth of the tokens, at least {CONTRAST:g} times that on the hardest",
             "met": not faults, "found": f"{easy:.2f} and {hard:.2f}",
-            "verdict": "missed " + "; ".join(faults) if faults else "met"}
+            "verdict": "missed: " + "; ".join(faults) if faults else "met"}
 
 
 def experts(specialisation: dict) -> dict:
@@ -65,7 +65,9 @@ def judge(results: dict, row: dict) -> list[dict]:
                  | at_most((chat["whole_ratio"][0] - 1) * 100, COST))
     found.append(quality(row, "difference", "static of the same weights"))
     if "difference_to_twin" in row["quality"]["all"]:
-        found.append(quality(row, "difference_to_twin", "the static twin"))
+        twin = next(other for other in results["rows"] if other["name"] == "static-twin")
+        when = f", measured on {twin['carried']}" if twin.get("carried") else ""
+        found.append(quality(row, "difference_to_twin", f"the static twin{when}"))
     else:
         found.append({"goal": "bits per byte against the static twin", "met": None, "found": "-",
                       "verdict": "not judged: the static twin was not measured"})

@@ -255,8 +255,8 @@ class Report:
         self.heading("Cost")
         tasks, price = self.r["tasks"], self.r["price"]
         self.text(f"At {price:g} US$ for a core for an hour. Useful output: {tasks['problems']} held-out synthetic problems "
-                  "with worked steps, solved greedily; a problem is passed when its final answer is exactly right. Its price is "
-                  "the core-seconds of prompt and solution, of failed problems too.")
+                  "with worked steps, solved greedily; a problem is passed when its final answer is exactly right. Its "
+                  "price is the core-seconds of prompt and solution, of failed problems too.")
         lines = []
         for name, row in tasks["rows"].items():
             per, cost, chat = row["core_seconds_per_pass"], self.r["costs"][name], self.r["loads"]["chat"]["rows"][name]

@@ -86,12 +86,16 @@ class Groups(unittest.TestCase):
 
 class Texts(unittest.TestCase):
     def test_every_document_has_a_part(self):
-        found = ["a\n" * 500, "b\n" * 10, "c\n" * 500]
-        text = texts.sample(found, 600)
-        self.assertLess(abs(len(text) - 600), 30)
-        for letter, count in (("a", 145), ("b", 10), ("c", 145)):
+        found = ["a\n" * 3000, "b\n" * 100, "c\n" * 3000]
+        text = texts.sample(found, 6000)
+        self.assertLess(abs(len(text) - 6000), 30)
+        for letter, count in (("a", 1450), ("b", 100), ("c", 1450)):
             self.assertAlmostEqual(text.count(letter), count, delta=3)
         self.assertEqual(texts.sample(["ab", "cd"], 100), "ab\n\ncd\n")
+
+    def test_a_small_sample_is_not_of_scraps(self):
+        text = texts.sample([f"{i} line\n" * 500 for i in range(300)], 6000)
+        self.assertLess(len(text.split("\n\n")), 10)
 
     def test_long_texts_use_no_document_twice(self):
         found = texts.long_texts(["a" * 50, "b" * 30, "c" * 40, "d" * 5], 60, 5, len)
@@ -173,7 +177,8 @@ def made_up() -> dict:
             kind: {"bits_per_byte": [value] * 2, "difference": [value] * 2, "mean_k": [2.0] * 2}
             for kind in ("static", "balanced", quality.SHORT)}},
         "retrieval": {"trials": 2, "distances": [200, 500], "rows": {kind: [
-            {"distance": d, "right": 1, "interval": [0.1, 0.9], "nats_saved": 1.0, "nats_saved_interval": [0.5, 1.5], "nats": 4.0}
+            {"distance": d, "right": 1, "interval": [0.1, 0.9], "nats": 4.0, "nats_saved": 1.0,
+             "nats_saved_interval": [0.5, 1.5]}
             for d in (200, 500)] for kind in ("static", "balanced")}},
         "mixture": {"mixtures": 1, "pieces": 8, "rows": {kind: {"mixed": mixed, "apart": mixed, "difference": mixed}
                                                         for kind in ("static", "balanced")}},
@@ -202,7 +207,7 @@ class Goals(unittest.TestCase):
         verdicts = [goal["verdict"] for goal in goals.judge(results, row)]
         self.assertEqual(verdicts[0], "missed by 15.0 points")
         self.assertEqual(verdicts[3], "missed by 0.25 points in code")
-        self.assertIn("by 0.50 experts on the easiest fifth", verdicts[5])
+        self.assertIn("0.50 experts too many on the easiest fifth", verdicts[5])
         self.assertIn("1.04 times", verdicts[5])
         self.assertEqual(verdicts[6], "missed in layer 0")
 

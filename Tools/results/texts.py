@@ -33,7 +33,12 @@ def cut(text: str, size: int) -> str:
 
 
 def sample(found: list[str], size: int) -> str:
-    """About `size` characters in which every document has a part: all are cut at the same length, which is chosen to fit."""
+    """About `size` characters of as many documents as there are, or of every n-th where each would have less than 1,500: all
+    are cut at the same length, which is chosen to fit."""
+    step = max(1, len(found))
+    while step > 1 and (len(found) / step < size / 1500 or sum(map(len, found[::step])) < 1.2 * size):
+        step //= 2
+    found = found[::step]
     left, rest, limit = size, len(found), 0
     for length in sorted(len(text) for text in found):
         limit = left // rest
