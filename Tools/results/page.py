@@ -28,7 +28,7 @@ p{max-width:52rem}.scroll{overflow-x:auto;margin:.8em 0}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:.3em .7em;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{color:var(--soft);font-weight:600}tr:hover td{background:var(--tint)}
-td.short,th{white-space:nowrap}td.met b{color:var(--good)}td.missed{color:var(--bad)}
+td.short{white-space:nowrap}td.met b{color:var(--good)}td.missed{color:var(--bad)}
 figure{margin:1em 0;max-width:100%}figure svg{max-width:100%;height:auto;border:1px solid var(--line);border-radius:6px}
 figcaption{color:var(--soft);font-size:13px}
 pre{background:var(--tint);padding:.8em;overflow-x:auto;font-size:12.5px;border-radius:6px}code{font-size:.93em}

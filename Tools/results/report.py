@@ -146,8 +146,8 @@ class Report:
     def quality(self) -> None:
         self.heading("Bits per byte by domain")
         first = self.static["quality"]
-        self.text(f"Windows of {self.r['window']} tokens, from every held-out document; every token after a window's first is "
-                  "scored: " + ", ".join(f"{first[d]['tokens']:,} tokens of {d}" for d in DOMAINS) + ".")
+        self.text(f"Windows of {self.r['window']} tokens, from documents all over the held-out text; every token after a window's "
+                  "first is scored: " + ", ".join(f"{first[d]['tokens']:,} tokens of {d}" for d in DOMAINS) + ".")
         self.table(["", *DOMAINS], [
             [self.labels[row["name"]]] + [f"{row['quality'][d]['value']:.4f} ({span(row['quality'][d]['interval'], 3)})"
                                           for d in DOMAINS] for row in self.scored])
@@ -192,7 +192,7 @@ class Report:
         layers = [f"layer {layer}" for layer in range(self.r["model"]["layers"])]
         self.table(["", "", "all layers", *layers], [
             [self.labels[row["name"]], d] + [f"{k:.2f}" for k in (row["experts"][d]["mean"], *row["experts"][d]["layers"])]
-            for row in self.gates for d in EVERY[::-1]])
+            for row in self.gates for d in ("all", *DOMAINS)])
         self.text("Shares of tokens, in percent over all layers, by their number of experts:")
         self.table(["", *(f"k = {k + 1}" for k in range(self.r["model"]["experts_per_token"]))], [
             [self.labels[row["name"]]] + [f"{share * 100:.1f}" for share in row["experts"]["all"]["shares"]]
@@ -211,7 +211,7 @@ class Report:
         names = [first, "second", "middle", "fourth", last]
         self.text(text + f" The fifths' mean {unit} in nats: " + ", ".join(f"{v:.2f}" for v in self.gate[key + "_nats"]) + ".")
         self.table(["", "", *names], [[self.labels[row["name"]], d] + [f"{k:.2f}" for k in row[key][d]]
-                                      for row in self.gates for d in EVERY[::-1]])
+                                      for row in self.gates for d in ("all", *DOMAINS)])
         self.plot("k-by-" + ("loss" if key == "fifths" else "effect"), "All domains.", plot(
             title, [self.series(row["name"], row[key]["all"]) for row in self.gates], f"fifth of the tokens by {unit}",
             "mean k", categories=names))
@@ -224,7 +224,8 @@ class Report:
         self.text(f"Bits per byte by position in texts of {long['context']:,} tokens ("
                   + ", ".join(f"{count} of {domain}" for domain, count in long["texts"].items())
                   + "), each of as few held-out documents as fill it. Columns are not equally hard, so compare within them. "
-                  "The last row reads the same tokens with a short context: what it loses is what the long one is worth.")
+                  "The last row reads the same tokens with a short context: what it loses is what the long one is worth, and "
+                  "where it gains, the model is worse for reading so far back.")
         self.table(["", *edges], [[self.labels[name]] + [f"{v['value']:.4f}" for v in row["bits_per_byte"]]
                                   for name, row in long["rows"].items()])
         self.text("Against static routing with all of its context, texts resampled:")

@@ -114,6 +114,11 @@ class Texts(unittest.TestCase):
         self.assertEqual([domain for domain, _ in mixture], ["one", "two", "one", "two"])
         self.assertTrue(all(piece.endswith("\n") for _, piece in mixture))
 
+    def test_interleaved_gives_every_domain_as_much(self):
+        text = texts.interleaved({"one": ["1 line\n" * 900], "two": ["2\n"] * 900}, 4000, 500)
+        self.assertAlmostEqual(text.count("1 line\n") * 7, 2000, delta=100)
+        self.assertLess(abs(len(text) - 4000), 100)
+
     def test_facts(self):
         answers = [answer for *_, answer in texts.facts(24)]
         self.assertEqual(len(set(answers)), 24)

@@ -130,15 +130,14 @@ def mixtures(found: dict[str, list[str]], count: int, turns: int, size: int = 24
     return result
 
 
-def interleaved(found: dict[str, list[str]], size: int) -> str:
-    """About `size` characters of whole documents of every domain, in turns: text to time on."""
-    order = [text for row in zip(*(Random(1).sample(texts, len(texts)) for texts in found.values())) for text in row]
-    text = ""
-    for document in order:
-        if len(text) >= size:
-            break
-        text += cut(document, 8000) + "\n\n"
-    return text
+def interleaved(found: dict[str, list[str]], size: int, piece: int = 2500) -> str:
+    """About `size` characters, of all domains in turns, from all over their documents: text to time on."""
+    count = max(1, size // piece // len(found))
+    queues = []
+    for texts in found.values():
+        queue = pieces("\n\n".join(texts), piece)
+        queues.append([queue[index * len(queue) // count] for index in range(count)] if queue else texts[:1])
+    return "\n".join(part for turn in zip(*queues) for part in turn)
 
 
 NAMES = ("Zorvane", "Melkitar", "Ostrafel", "Quindora", "Bravenko", "Tilmashar", "Ugredon", "Falwicke", "Xanderby", "Pelloram")
