@@ -27,6 +27,7 @@ class Series:
     colour: int = 0
     joined: bool = True
     labels: list[str] = field(default_factory=list)
+    below: bool = False  # the labels, else above
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -114,7 +115,7 @@ def plot(title: str, series: list[Series], x_label: str, y_label: str, categorie
                         '</title></circle>')
             if s.labels:
                 end = cx > width * 0.8
-                body.append(f'<text x="{cx + (-7 if end else 7):.1f}" y="{y_of(y) - 7:.1f}" '
+                body.append(f'<text x="{cx + (-7 if end else 7):.1f}" y="{y_of(y) + (15 if s.below else -7):.1f}" '
                             f'text-anchor="{"end" if end else "start"}">{escape(s.labels[place])}</text>')
     return svg(width, height, title, body)
 

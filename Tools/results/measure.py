@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -32,12 +33,12 @@ import texts
 from engine import ROOT, Engine, Failure, phase, say
 
 TWINS = {
-    "static-twin": ("static", "static", "the same architecture, trained with static k = 8"),
-    "dense-total": ("dense-total", "native", "dense, as large as all experts"),
-    "dense-active": ("dense-active", "native", "dense, as large as the active experts"),
+    "static-twin": ("static", "static", "static twin"),
+    "dense-total": ("dense-total", "native", "dense twin, all experts' size"),
+    "dense-active": ("dense-active", "native", "dense twin, active experts' size"),
 }
 POINTS = ("parity", "balanced", "fast")
-FULL = {"windows": 96, "rounds": 40, "twin_rounds": 7, "problems": 80, "long": 4, "trials": 10, "mixtures": 8, "pieces": 8}
+FULL = {"windows": 96, "rounds": 40, "twin_rounds": 7, "problems": 120, "long": 4, "trials": 10, "mixtures": 8, "pieces": 8}
 QUICK = {"windows": 6, "rounds": 3, "twin_rounds": 2, "problems": 6, "long": 1, "trials": 2, "mixtures": 2, "pieces": 3}
 
 
@@ -58,7 +59,8 @@ def rows_of(engine: Engine, model: Path | None, kmax: int, data: Path) -> list[d
     if profile is None:
         raise Failure("the model carries no routing profile, so there is no gate to measure; --model names another file")
     names = [point["name"] for point in profile["points"]]
-    points = [name for name in POINTS if name in names]
+    points = [name for name in names if name in (*POINTS, profile["default_point"])]
+    points.sort(key=lambda name: POINTS.index(name) if name in POINTS else -1)
     if not points:
         raise Failure(f"the model's profile has none of the points {', '.join(POINTS)}; it has {', '.join(names)}")
     rows += [{"name": name, "label": f"gate, {name}", "routing": f"profile@{name}", "file": model, "twin": False,
@@ -122,7 +124,26 @@ def rounded(value):
 
 def machine(threads: int) -> dict:
     names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {"cpu": names[0] if names else platform.machine(), "threads": threads, "load_before": os.getloadavg()[0]}
+    return {"cpu": names[0] if names else platform.machine(), "threads": threads}
+
+
+class Others:
+    """How many cores other processes keep busy meanwhile: what the kernel counts, less this process and those it started."""
+
+    def __init__(self):
+        self.start = self.now()
+
+    @staticmethod
+    def now() -> tuple[float, float]:
+        fields = [int(part) for part in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        user, nice, system, _, _, interrupts, soft, steal = fields
+        busy = (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
+        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return time.monotonic(), busy - sum(usage.ru_utime + usage.ru_stime for usage in own)
+
+    def cores(self) -> float:
+        (started, before), (ended, after) = self.start, self.now()
+        return max(0.0, (after - before) / max(1e-3, ended - started))
 
 
 def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
@@ -156,7 +177,9 @@ def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
     files = prepared(found, width, engine.folder, sizes["windows"] * window, sizes["rounds"])
 
     with phase(f"speed of {len(here)} rows under {len(speed.LOADS)} loads", seconds):
+        others = Others()
         results["loads"] = speed.loads(engine, here, files, context, sizes["rounds"], sizes["twin_rounds"])
+        results["machine"]["other_work_cores"] = others.cores()
     throughput = results["loads"]["throughput"]["rows"]
     results["costs"] = {name: {
         "per_million_tokens": speed.cost(part["decode"]["tokens_per_second"], engine.threads, arguments.price),
@@ -202,7 +225,6 @@ def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
         row["file"] = None if row.get("missing") else (results["model"]["file"] if not row["twin"] else shown(row["file"]))
     results |= {"rows": rows, "phases": seconds}
     results["goals"] = {row["name"]: goals.judge(results, row) for row in gates}
-    results["machine"]["load_after"] = os.getloadavg()[0]
     return rounded(results)
 
 

@@ -44,7 +44,7 @@ def retrieval(engine: Engine, rows: list[dict], prose: list[str], context: int, 
             filler = everything[start:start + length].strip()
             for row in rows:
                 made = engine.generate(
-                    statement + filler + question, 6, row["routing"], row["file"], "--context", context, "--stop", "\n")
+                    statement + filler + question, 8, row["routing"], row["file"], "--context", context, "--stop", "\n")
                 mine = found[row["name"]]
                 mine["right"].append(int(made["text"].startswith(answer)))
                 with_it = answer_nats(engine, row, statement + filler + question + answer, answer)

@@ -81,10 +81,12 @@ class Report:
             f"against static k = {model['experts_per_token']} of this file.")
         if self.r["quick"]:
             self.text("**A quick run: sizes are too small for conclusions.**")
-        load = max(machine["load_before"] - 0.3, machine.get("load_after", 0) - machine["threads"])
-        if load > 0.7:
-            self.text(f"**Other work ran beside it (load {machine['load_before']:.1f} before, {machine['load_after']:.1f} "
-                      "after): speeds are lower than on an idle machine, and ratios less sure.**")
+        if machine["other_work_cores"] > 0.15:
+            self.text(f"**Other work kept {machine['other_work_cores']:.1f} cores busy while speed was measured: speeds are "
+                      "lower than on an idle machine, and ratios less sure.**")
+        self.text("The static twin has the same architecture and read the same text in the same steps, always with k = "
+                  f"{model['experts_per_token']}; a dense twin has one feed-forward network of the size of all experts, or of "
+                  "the active ones.")
         missing = [row for row in self.rows if row.get("missing")]
         if missing:
             self.text("Models to compare with that were not measured in this run:")
@@ -138,7 +140,8 @@ class Report:
             groups[kind].append((point, row["name"] if row["twin"] else row["label"].replace("gate, ", "")))
         self.plot("quality-and-time", "Left is faster, down is better. The dashed line is the goal's limit.", plot(
             "Quality lost against decode time", [
-                Series(name, [p for p, _ in part], number, name != "other models", [label for _, label in part])
+                Series(name, [p for p, _ in part], number, name != "other models", [label for _, label in part],
+                       below=name != "static")
                 for number, (name, part) in enumerate(groups.items()) if part],
             f"decode time; static k = {self.r['model']['experts_per_token']} is 1", "bits per byte, change in %",
             goal=1.0, zero=True))
@@ -146,8 +149,8 @@ class Report:
     def quality(self) -> None:
         self.heading("Bits per byte by domain")
         first = self.static["quality"]
-        self.text(f"Windows of {self.r['window']} tokens, from documents all over the held-out text; every token after a window's "
-                  "first is scored: " + ", ".join(f"{first[d]['tokens']:,} tokens of {d}" for d in DOMAINS) + ".")
+        self.text(f"Windows of {self.r['window']} tokens, from documents all over the held-out text; every token after a "
+                  "window's first is scored: " + ", ".join(f"{first[d]['tokens']:,} tokens of {d}" for d in DOMAINS) + ".")
         self.table(["", *DOMAINS], [
             [self.labels[row["name"]]] + [f"{row['quality'][d]['value']:.4f} ({span(row['quality'][d]['interval'], 3)})"
                                           for d in DOMAINS] for row in self.scored])
@@ -157,8 +160,7 @@ class Report:
         twin = [row for row in self.scored
                 if "difference_to_twin" in row["quality"]["all"] and row["name"] != "static-twin"]
         if twin:
-            self.text("The difference to the static twin, which read the same text in the same steps, always with "
-                      f"k = {self.r['model']['experts_per_token']}:")
+            self.text("The difference to the static twin:")
             self.table(["", *EVERY], [self.changes(row, row["quality"], "difference_to_twin") for row in twin])
         self.plot("difference-by-domain", "95 % intervals. The dashed line is the goal's limit.", plot(
             "Change of bits per byte against static routing", [

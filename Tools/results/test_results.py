@@ -171,7 +171,7 @@ def made_up() -> dict:
     mixed = {d: value | {"mean_k": 2.0} for d in (*texts.DOMAINS, "all")}
     results = {
         "date": "2026-01-01", "quick": False, "price": 0.04, "window": 1024, "engine": "0", "sizes": measure.FULL,
-        "machine": {"cpu": "a <machine> & more", "threads": 2, "load_before": 0.0, "load_after": 2.0},
+        "machine": {"cpu": "a <machine> & more", "threads": 2, "other_work_cores": 0.5},
         "model": {"file": "embedded", "sha256": "0" * 64, "bytes": 1, "experts_per_token": 8, "context": 8192,
                   "parameters": 1, "parameters_active": 1, "default_point": "balanced", "experts": 16, "layers": 2},
         "texts": {}, "rows": [*rows, twin], "phases": {"speed": 1.0},
