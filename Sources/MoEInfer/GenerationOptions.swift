@@ -52,6 +52,8 @@ public struct GeneratedToken: Sendable {
     /// empty, or belong to earlier tokens.
     public let text: String
     public let logprobs: TokenLogprobs?
+    /// Experts per layer that ran to predict it; for the first token the mean over the prompt's last step. nil for a dense model.
+    public let meanExperts: Double?
 }
 
 public enum FinishReason: String, Sendable, Encodable {
@@ -84,6 +86,8 @@ public struct GenerationResult: Sendable {
     public let tokens: [Int32]
     public let finishReason: FinishReason
     public let logprobs: [TokenLogprobs]
+    /// ``GeneratedToken/meanExperts`` by token; empty for a dense model.
+    public let tokenExperts: [Double]
     public let usage: Usage
     public let timings: Timings
     /// By MoE layer; empty for a dense model.

@@ -45,8 +45,8 @@ public final class LLM: Sendable {
     let profilePlace: String
     var layerCount: Int { gate.layerCount }
     let batchPolicyLog = BatchPolicyLog()
-    /// k and E; 0 for a dense model.
-    var expertsPerToken: Int { gate.expertsPerToken }
+    /// k, the experts that the model was trained with per token; 0 for a dense model.
+    public var expertsPerToken: Int { gate.expertsPerToken }
     var expertCount: Int { gate.expertCount }
     /// Worker threads, the caller's among them.
     let threads: Int

@@ -25,6 +25,9 @@ final class Sequence {
     private var stops: StopMatcher
     private var text = ""
     private var logprobs: [TokenLogprobs] = []
+    private var tokenExperts: [Double] = []
+    /// What the statistics had counted when the last token was chosen.
+    private var counted = (evaluations: 0, tokenLayers: 0)
     private var stopTextFound = false
     private var started: ContinuousClock.Instant?
     private var firstToken: ContinuousClock.Instant?
@@ -78,14 +81,24 @@ final class Sequence {
                 of: token, in: raw.values, alternatives: $0, scratch: scratch, text: { tokenizer?.display($0) ?? "" })
         }
         if let entry { logprobs.append(entry) }
+        let experts = experts()
+        if let experts { tokenExperts.append(experts) }
         let (new, stopped) = stops.append(decoder?.append(token) ?? "")
         text += new
-        continuation.yield(.token(GeneratedToken(id: token, text: new, logprobs: entry)))
+        continuation.yield(.token(GeneratedToken(id: token, text: new, logprobs: entry, meanExperts: experts)))
         if stopped {
             stopTextFound = true
             return .stop
         }
         return generatedCount >= limit ? .length : nil
+    }
+
+    /// Experts per token and layer since it was last asked.
+    private func experts() -> Double? {
+        let now = statistics.evaluations
+        defer { counted = now }
+        let pairs = now.tokenLayers - counted.tokenLayers
+        return pairs > 0 ? Double(now.evaluations - counted.evaluations) / Double(pairs) : nil
     }
 
     func finish(_ reason: FinishReason) {
@@ -110,6 +123,7 @@ final class Sequence {
         let (prompt, generation) = (seconds(started, firstToken), seconds(firstToken, lastToken))
         return GenerationResult(
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
+            tokenExperts: tokenExperts,
             usage: .init(promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage),
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,

@@ -14,9 +14,11 @@ struct CompareCommand: AsyncParsableCommand {
             measured in turns on the same text, prompt and decoding apart. The first line says whether the learned gate wins.
             --text may be given several times, as FILE or NAME=FILE: every file is a domain, and one more mixes them.
             None of the text may have been calibrated on.
+            With --routing, the given policies are measured as they are, and nothing is matched.
 
             EXAMPLES
               moe-infer compare --profile P.json --text prose=a.txt --text code=b.py --html compare.html
+              moe-infer compare --routing native --routing static:k=4 --text a.txt
               moe-infer compare --model olmoe.gguf --text a.txt --tokens 2048 --rounds 5 --json > compare.json
             """)
 
@@ -34,6 +36,9 @@ struct CompareCommand: AsyncParsableCommand {
 
     @Option(help: "A mean number of experts to compare at. May be given several times.")
     var mean: [Double] = []
+
+    @Option(help: ArgumentHelp("A policy to measure. May be given several times.", valueName: "spec"))
+    var routing: [String] = []
 
     @Flag(help: "Do not add a domain that mixes the others.")
     var noMixed = false
@@ -65,6 +70,7 @@ struct CompareCommand: AsyncParsableCommand {
         for (name, value) in [
             ("tokens", tokens), ("window", window), ("prompt", prompt), ("decode", decode), ("rounds", rounds ?? 1),
         ] where value < 1 { throw ValidationError("--\(name) must be at least 1") }
+        if !routing.isEmpty, !mean.isEmpty { throw ValidationError("give --routing or --mean, not both") }
     }
 
     func run() async throws {
@@ -77,6 +83,7 @@ struct CompareCommand: AsyncParsableCommand {
             options.profile = try RoutingProfile(path: profile)
             options.profileName = "profile:\(profile)"
         }
+        options.policies = try routing.map { ($0, try RoutingSpecification.parse($0)) }
         let llm = try await model.load(context: max(window, model.context ?? 0))
         let chosen = options
         let report = try await Interrupts.cancelling {
@@ -118,6 +125,7 @@ struct CompareCommand: AsyncParsableCommand {
         ]
         let rows = report.policies.flatMap { policy in policy.points.map { row(policy.name, $0) } }
         page += Figures.table([head] + rows)
+        if report.matchedLatency.isEmpty, report.matchedExperts.isEmpty { return page }
         page += "\nat the same decode time (times static), \(report.candidate) less the other policy:\n"
         page += differences(report.matchedLatency)
         page += "\nat the same mean number of experts, \(report.candidate) less the other policy:\n"

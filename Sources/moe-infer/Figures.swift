@@ -117,6 +117,7 @@ struct GenerateReport: Encodable {
     let tokens: [Int32]
     let finishReason: String
     let logprobs: [TokenLogprobs]?
+    let tokenExperts: [Double]?
     let usage: Usage
     let layers: [LayerRouting]?
     let timings: Timings
@@ -126,6 +127,7 @@ struct GenerateReport: Encodable {
         tokens = result.tokens
         finishReason = result.finishReason.rawValue
         logprobs = result.logprobs.isEmpty ? nil : result.logprobs
+        tokenExperts = result.tokenExperts.isEmpty ? nil : result.tokenExperts
         self.layers = layers ? result.layers : nil
         usage = Usage(
             promptTokens: result.usage.promptTokens, completionTokens: result.usage.completionTokens,

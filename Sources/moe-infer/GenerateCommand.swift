@@ -14,6 +14,7 @@ struct GenerateCommand: AsyncParsableCommand {
 
             EXAMPLES
               moe-infer generate "The city was" --routing top-p:p=0.7,min=1,max=8
+              moe-infer generate "The city was" --show-experts
               moe-infer generate --file prompt.txt --temperature 0.8 --seed 7 --json
               echo "def add(a, b):" | moe-infer generate --model coder.gguf --stop $'\\n\\n'
             """)
@@ -27,6 +28,9 @@ struct GenerateCommand: AsyncParsableCommand {
     @OptionGroup var model: ModelOptions
     @OptionGroup var routing: RoutingOptions
     @OptionGroup var sampling: SamplingArguments
+
+    @Flag(help: "Show each token's experts: in colour; without a terminal as a small number after it.")
+    var showExperts = false
 
     @Flag(help: "Show by layer how many experts were used, which, and how sure the router was.")
     var stats = false
@@ -44,12 +48,13 @@ struct GenerateCommand: AsyncParsableCommand {
         let started = ContinuousClock.now
         let llm = try await model.load()
         let loadSeconds = (ContinuousClock.now - started) / .seconds(1)
-        let quiet = json
+        let (quiet, showExperts, most) = (json, showExperts, llm.expertsPerToken)
         let result = try await Interrupts.cancelling {
             var result: GenerationResult?
             for try await event in llm.generate(text, options: options) {
                 switch event {
-                case .token(let token): if !quiet { Terminal.write(token.text) }
+                case .token(let token):
+                    if !quiet { Terminal.write(showExperts ? Self.marked(token, most: most) : token.text) }
                 case .text(let text): if !quiet { Terminal.write(text) }
                 case .finished(let final): result = final
                 }
@@ -65,6 +70,20 @@ struct GenerateCommand: AsyncParsableCommand {
             if stats, !result.layers.isEmpty { Terminal.error("\n" + Figures.table(layers: result.layers)) }
             Terminal.error(Figures.line(result))
         }
+    }
+}
+
+extension GenerateCommand {
+    /// - Parameter most: k of the model.
+    private static func marked(_ token: GeneratedToken, most: Int) -> String {
+        guard let experts = token.meanExperts, !token.text.isEmpty else { return token.text }
+        if Terminal.outputIsTerminal {
+            return ExpertColour.text(token.text, heat: (experts - 1) / Double(max(1, most - 1)))
+        }
+        let digits = "\(Int(experts.rounded()))".unicodeScalars.map { Character(Unicode.Scalar($0.value + 0x2050)!) }
+        // Before the space or the newline that may end a token.
+        let end = token.text.lastIndex { !$0.isWhitespace }.map(token.text.index(after:)) ?? token.text.startIndex
+        return token.text[..<end] + String(digits) + token.text[end...]
     }
 }
 

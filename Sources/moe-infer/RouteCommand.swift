@@ -55,7 +55,8 @@ struct RouteCommand: AsyncParsableCommand {
         }
         for domain in trace.domains {
             if trace.domains.count > 1 { Terminal.write("— \(domain.name)\n") }
-            Terminal.write(domain.tokens.map { Self.coloured($0.text, heat: trace.heat($0.meanExperts)) }.joined() + "\n\n")
+            let tokens = domain.tokens.map { ExpertColour.text($0.text, heat: trace.heat($0.meanExperts)) }
+            Terminal.write(tokens.joined() + "\n\n")
         }
         Terminal.error("[" + Figures.parts(trace.moe).joined(separator: " · ") + "]")
         if trace.domains.count > 1 {
@@ -65,8 +66,11 @@ struct RouteCommand: AsyncParsableCommand {
         if let html { Terminal.error("[\(html)]") }
     }
 
-    /// Cool for one expert, warm for the most. Plain text where nobody watches.
-    private static func coloured(_ text: String, heat: Double) -> String {
+}
+
+/// Tokens in colours: cool for one expert, warm for the most. Plain text where nobody watches.
+enum ExpertColour {
+    static func text(_ text: String, heat: Double) -> String {
         guard Terminal.outputIsTerminal else { return text }
         // Colours of the 256: blue, cyan, green, yellow, orange, red.
         let palette = [25, 31, 37, 71, 107, 143, 179, 173, 167, 160]

@@ -193,6 +193,25 @@ import Testing
         #expect(refused.code == 1 && refused.error.contains("expected 1 to 63"))
     }
 
+    /// Policies as they are given: no search, nothing matched.
+    @Test func compareGivenPolicies() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let arguments = [
+            "compare", "--text", text, "--tokens", "128", "--window", "64", "--prompt", "16", "--decode", "2", "--rounds", "1",
+            "--routing", "static:k=2", "--routing", "top-p:p=0.5",
+        ]
+        let report = try await Self.run(arguments + ["--json"]).object()
+        let policies = try #require(report["policies"] as? [[String: Any]])
+        let points = try #require(policies.first?["points"] as? [[String: Any]])
+        #expect(policies.count == 1)
+        #expect(Set(points.map { $0["routing"] as? String }) == ["static:k=2", "top-p:p=0.5"])
+        #expect(points.contains { $0["mean_experts"] as? Double == 2 })
+        #expect((report["matched_latency"] as? [Any])?.isEmpty == true)
+        let page = try await Self.run(arguments)
+        #expect(page.output.hasPrefix("2 policies as given") && !page.output.contains("at the same decode time"))
+        #expect(try await Self.run(arguments + ["--mean", "2"]).code == 64)
+    }
+
     @Test func inspectAndDoctorReport() async throws {
         let model = try await Self.run(["inspect", "--json"]).object()
         #expect(model["architecture"] as? String == "qwen3moe")

@@ -12,10 +12,12 @@ import Testing
         struct Figures: Decodable {
             let perplexity: Double
             let bitsPerByte: Double
+            let meanExperts: Double?
 
             enum CodingKeys: String, CodingKey {
                 case perplexity
                 case bitsPerByte = "bits_per_byte"
+                case meanExperts = "mean_k"
             }
         }
         let model: [String: Figures]
@@ -59,6 +61,8 @@ import Testing
             #expect(abs(report.perplexity / expected.perplexity - 1) < 0.005, "\(routing): \(report.perplexity)")
             #expect(abs(report.bitsPerByte / expected.bitsPerByte - 1) < 0.005, "\(routing): \(report.bitsPerByte)")
             #expect(report.perplexity < baseline.token3Gram.perplexity)
+            let (found, wanted) = (try #require(report.moe).meanExperts, try #require(expected.meanExperts))
+            #expect(abs(found / wanted - 1) < 0.01, "\(routing): \(found) experts, \(wanted) in PyTorch")
         }
     }
 

@@ -170,6 +170,21 @@ import Testing
         #expect(moe.expertBytesRead < full.expertBytesRead)
     }
 
+    /// Every token says what it took: the sum over tokens is what was counted, and a prompt's last step stands for the first.
+    @Test func tokensTellTheirExperts() async throws {
+        let llm = try await llm()
+        var options = try options(24, routing: "top-p:p=0.6,min=1,max=8")
+        options.routing = RoutingChoice(
+            prefill: StaticRouting(expertsPerToken: PerLayer(3)), decode: options.routing.decode)
+        let result = try await llm.complete(prompts[3], options: options)
+        #expect(result.tokenExperts.count == 24 && result.tokenExperts[0] == 3)
+        #expect(Set(result.tokenExperts.dropFirst()).count > 3)
+        let layers = Double(result.layers.count)
+        let told = result.tokenExperts.dropFirst().reduce(0, +) * layers
+        let prompt = 3 * layers * Double(result.usage.promptTokens)
+        #expect(abs(told + prompt - Double(result.usage.moe!.expertEvaluations)) < 1e-6)
+    }
+
     @Test func topPVariesByToken() async throws {
         let llm = try await llm()
         let moe = try await llm.complete(prompts[3], options: options(40, routing: "top-p:p=0.6,min=1,max=8")).usage.moe!

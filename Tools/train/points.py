@@ -4,21 +4,26 @@
     python Tools/train/points.py [--run .cache/train/dynamic] [--engine .build/release/moe-infer] [--default balanced]
 
 parity, balanced and fast are the dearest prices that keep the limits of docs/routing.md against static k = 8 of the same file: mean
-KL, perplexity, the same likeliest token. Writes profile.json to the run's folder and the model again, with it inside.
+KL, perplexity, the same likeliest token. balanced also keeps bits per byte of every domain within 1 %, upper end of the 95 %
+interval: that is the point that the model ships with. Writes profile.json to the run's folder and the model again, with it inside.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 from pathlib import Path
+
+import numpy as np
 
 import export
 from evaluate import DOMAINS
 
 ROOT = Path(__file__).resolve().parents[2]
-MEANS = (1.2, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7)
+PRICES = 16  # measured, evenly in logarithms over the range of the controller's and a little beyond
+MOST_BITS = 0.01  # of a domain's bits per byte, for balanced
 # Mean KL in nats, relative change of perplexity, share of the same likeliest token: OperatingPoints.swift.
 LIMITS = (("parity", 0.02, 0.01, 0.97), ("balanced", 0.06, 0.03, 0.90), ("fast", 0.2, 0.1, 0.80))
 
@@ -37,17 +42,26 @@ def held_out_text(data: Path, folder: Path, size: int) -> list[Path]:
     return files
 
 
-def compare(engine: Path, model: Path, texts: list[Path], tokens: int, window: int) -> dict:
+def compare(engine: Path, model: Path, texts: list[Path], tokens: int, window: int, prices: list[float]) -> dict:
     command = [str(engine), "compare", "--model", str(model), "--json", "--no-mixed", "--rounds", "1", "--prompt", "16",
                "--decode", "2", "--tokens", str(tokens), "--window", str(window)]
     for domain, text in zip(DOMAINS, texts):
         command += ["--text", f"{domain}={text}"]
-    for mean in MEANS:
-        command += ["--mean", str(mean)]
+    for price in prices:
+        command += ["--routing", f"profile@mu={price:.9f}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(f"points: {engine.name} compare failed")
     return json.loads(done.stdout)
+
+
+def most_bits(point: dict, static: dict) -> float:
+    """The upper end of the relative change of bits per byte, of the domain where it is largest."""
+    changes = []
+    for own, reference in zip(point["domains"], static["domains"]):
+        assert own["domain"] == reference["domain"]
+        changes.append(math.log1p(own["perplexity_change95"][1]) / math.log(reference["perplexity"]))
+    return max(changes)
 
 
 def main() -> None:
@@ -67,26 +81,32 @@ def main() -> None:
     tokenizer = arguments.data / "tokenizer.json"
     export.write(model, tokenizer, output, export.first_points(state["progress"]["log_mu"]))
     texts = held_out_text(arguments.data, arguments.run, 6 * arguments.tokens)
-    report = compare(arguments.engine, output, texts, arguments.tokens, arguments.window)
+    anchors = sorted(state["progress"]["log_mu"])
+    steps = np.linspace(anchors[0] - 0.7, anchors[-1] + 0.7, PRICES)
+    report = compare(arguments.engine, output, texts, arguments.tokens, arguments.window, [math.exp(s) for s in steps])
     (arguments.run / "compare.json").write_text(json.dumps(report, indent=1) + "\n")
 
     static = report["reference"]["perplexity"]
     curve = [{"mu": 0.0, "mean_k": float(model.config.experts_per_token), "perplexity": static, "kl": 0.0, "top_1": 1.0}]
-    learned = next(p for p in report["policies"] if p["name"] == report["candidate"])
-    for point in learned["points"]:
+    bits = {0.0: 0.0}
+    for point in report["policies"][0]["points"]:
         curve.append({"mu": float(point["routing"].split("mu=")[1]), "mean_k": point["mean_experts"],
                       "perplexity": point["perplexity"], "kl": point["kl"], "top_1": point["top_one"]})
+        bits[curve[-1]["mu"]] = most_bits(point, report["reference"])
     curve.sort(key=lambda p: p["mu"])
     points = [{"name": "exact"} | curve[0]]
     for name, kl, perplexity, same in LIMITS:
-        kept = [p for p in curve if p["kl"] <= kl and p["perplexity"] <= static * (1 + perplexity) and p["top_1"] >= same]
+        kept = [p for p in curve if p["kl"] <= kl and p["perplexity"] <= static * (1 + perplexity) and p["top_1"] >= same
+                and (name != "balanced" or bits[p["mu"]] <= MOST_BITS)]
         points.append({"name": name} | max(kept, key=lambda p: p["mu"]))
     content = export.identity(export.checked(model), {name: shape for name, _, shape in export.tensors(model)})
     text = json.dumps(export.profile(model, content, points, arguments.default) | {"curve": curve}, indent=1) + "\n"
     (arguments.run / "profile.json").write_text(text)
     export.write(model, tokenizer, output, None, text)
-    for point in points:
-        print("{name:9} mu {mu:.6f}  mean k {mean_k:.2f}  perplexity {perplexity:.3f}  KL {kl:.4f}".format(**point))
+    for point in curve:
+        names = " ".join(p["name"] for p in points if p["mu"] == point["mu"])
+        print("mu {mu:.6f}  mean k {mean_k:.2f}  perplexity {perplexity:.3f}  KL {kl:.4f}  same token {top_1:.3f}".format(**point),
+              f" worst domain's bits at most {100 * bits[point['mu']]:+.2f} %  {names}")
 
 
 if __name__ == "__main__":

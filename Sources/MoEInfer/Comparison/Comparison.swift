@@ -15,6 +15,8 @@ public struct ComparisonOptions: Sendable {
     public var tokens = 8192
     /// Mean numbers of experts to compare at; empty: 3/16, 1/4, 3/8, 1/2 and 3/4 of the model's k.
     public var meanExperts: [Double] = []
+    /// Policies to measure as they are, with their names for the report, instead of families at equal means; empty: the families.
+    public var policies: [(name: String, policy: any RoutingPolicy)] = []
     /// Also a domain in which the others alternate.
     public var mixes = true
     /// Tokens of a prompt and tokens decoded after it, for speed.
@@ -102,7 +104,9 @@ struct Comparison {
     private func misrouting(
         _ evaluator: PolicyEvaluator, text: EvaluationText
     ) async throws -> [ComparisonReport.Misrouting] {
-        guard let profile = options.profile, let family = families.first, k >= 3 else { return [] }
+        guard options.policies.isEmpty, let profile = options.profile, let family = families.first, k >= 3 else {
+            return []
+        }
         var search = dialSearch(family, evaluator)
         let dial = try await search.dial(for: max(Double(minimum) + 0.5, 3 * Double(k) / 8))
         let probe = MisroutingProbe(
@@ -149,6 +153,9 @@ struct Comparison {
 
     /// Every family's points, the candidate first.
     private func settings(_ evaluator: PolicyEvaluator) async throws -> [(String, [Setting])] {
+        if !options.policies.isEmpty {
+            return [(Self.given, try options.policies.map { (try llm.check(policy: $0.policy), $0.name) })]
+        }
         var settings: [(String, [Setting])] = []
         let families = families
         for (index, family) in families.enumerated() {
@@ -223,6 +230,7 @@ struct Comparison {
 
     static let learned = "the learned gate"
     static let perLayer = "per-layer static"
+    static let given = "as given"
 
     // MARK: Report
 
@@ -237,13 +245,17 @@ struct Comparison {
         let times = Set(curves.first { $0.name == "static" }.map { $0.times.dropLast() } ?? []).sorted()
         let byLatency = times.map { time in figures.match(at: time, candidate, among: curves) { $0.score(timeRatio: time) }
         }
-        let byExperts = targets.map { mean in
+        let byExperts = (options.policies.isEmpty ? targets : []).map { mean in
             figures.match(at: mean, candidate, among: curves) { $0.score(meanExperts: mean) }
         }
         let rival = curves.contains { $0.name == Self.perLayer } ? Self.perLayer : "static"
         var verdict = ComparisonReport.verdict(
             candidate: candidate.name, matched: byLatency.compactMap { $0 }, rival: rival)
-        if options.profile == nil { verdict = "no routing profile, so no learned gate; " + verdict }
+        if !options.policies.isEmpty {
+            verdict = "\(options.policies.count) policies as given, against static routing"
+        } else if options.profile == nil {
+            verdict = "no routing profile, so no learned gate; " + verdict
+        }
         return ComparisonReport(
             verdict: verdict, warnings: warnings, engineVersion: LLM.engineVersion, model: llm.architecture,
             modelHash: llm.modelHash, expertsPerToken: k, expertCount: llm.expertCount, layerCount: llm.layerCount,
