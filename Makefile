@@ -9,7 +9,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare routing golden train format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare routing golden train results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ train: build ## Train the demo model (two to three hours), export and measure it
 	@Tools/python_env.sh
 	@for step in "prepare" "train --compile" "points" "ngram" "evaluate"; do \
 	  set -- $$step; $(PYTHON) Tools/train/$$1.py $$2 || exit 1; done
+
+results: build ## Measure the embedded model under static and learned routing: docs/results.md, .html (MODEL=…)
+	@Tools/python_env.sh
+	@for domain in prose code maths creative; do \
+	  [ -s .cache/train/heldout-$$domain.jsonl ] || { $(PYTHON) Tools/train/prepare.py || exit 1; break; }; done
+	@$(PYTHON) Tools/results/measure.py $(if $(MODEL),--model $(MODEL)) $(if $(QUICK),--quick)
+	@$(PYTHON) Tools/results/page.py $(if $(QUICK),--results .cache/results/quick/results.json)
 
 lint: ## Check the formatting
 	@swift format lint --recursive --strict Package.swift Sources Tests Examples
