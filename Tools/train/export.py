@@ -77,7 +77,7 @@ def vocabulary(path: Path) -> tuple[list[str], list[int], list[str], int]:
     return tokens, types, merges, ids[END_OF_TEXT]
 
 
-def checked(model: DemoModel) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizationType]]:
+def checked(model: DemoModel, floats: bool = False) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizationType]]:
     """Name, values as they stand in the file, type. Raises ValueError for what must not leave the house."""
     result = []
     for name, values, shape in tensors(model):
@@ -86,8 +86,9 @@ def checked(model: DemoModel) -> list[tuple[str, np.ndarray, gguf.GGMLQuantizati
         array = np.ascontiguousarray(values.detach().float().cpu().numpy())
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: not all values are finite")
-        kind = gguf.GGMLQuantizationType.Q8_0 if is_quantized(name) else gguf.GGMLQuantizationType.F32
-        result.append((name, gguf.quantize(array, kind) if is_quantized(name) else array, kind))
+        quantized = is_quantized(name) and not floats
+        kind = gguf.GGMLQuantizationType.Q8_0 if quantized else gguf.GGMLQuantizationType.F32
+        result.append((name, gguf.quantize(array, kind) if quantized else array, kind))
     return result
 
 
@@ -132,13 +133,15 @@ def first_points(log_mu: list[float], kl: float = 0.0) -> list[dict]:
     return points + [{"name": name, "mu": math.exp(price), "mean_k": k, "perplexity": 0.0, "kl": kl} for name, k, price in named]
 
 
-def write(model: DemoModel, tokenizer: Path, output: Path, points: list[dict] | None, given: str | None = None) -> None:
-    """points: of the gate's profile; None for a model without one. given: a profile's JSON to carry instead."""
+def write(model: DemoModel, tokenizer: Path, output: Path, points: list[dict] | None, given: str | None = None,
+          floats: bool = False) -> None:
+    """points: of the gate's profile; None for a model without one. given: a profile's JSON to carry instead. floats: nothing is
+    quantised, and the file may be larger: to measure what quantisation costs."""
     c = model.config
     tokens, types, merges, end = vocabulary(tokenizer)
     if len(tokens) != c.vocabulary:
         raise ValueError(f"{tokenizer}: {len(tokens)} tokens, the model has {c.vocabulary}")
-    stored = checked(model)
+    stored = checked(model, floats)
     content = identity(stored, {name: shape for name, _, shape in tensors(model)})
     temporary = output.with_name(output.name + ".tmp")
     writer = gguf.GGUFWriter(temporary, "qwen3" if c.is_dense else "qwen3moe")
@@ -147,7 +150,7 @@ def write(model: DemoModel, tokenizer: Path, output: Path, points: list[dict] | 
     count = sum(p.numel() for p in model.parameters()) / 1e6
     writer.add_description(f"{count:.0f}M parameters, trained with dynamic routing. Text generator only.")
     writer.add_license("apache-2.0")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if floats else gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(c.vocabulary)
     writer.add_block_count(c.layers)
@@ -188,7 +191,7 @@ def write(model: DemoModel, tokenizer: Path, output: Path, points: list[dict] | 
     writer.write_tensors_to_file()
     writer.close()
     size = temporary.stat().st_size
-    if size > LARGEST:
+    if size > LARGEST and not floats:
         temporary.unlink()
         raise ValueError(f"{output}: {size} bytes, at most {LARGEST} wanted")
     os.replace(temporary, output)
@@ -252,13 +255,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/dynamic")
     parser.add_argument("--output", type=Path, help="default: model.gguf in the run's folder")
     parser.add_argument("--profile", type=Path, help="a profile of measured points to carry")
+    parser.add_argument("--f32", action="store_true", help="quantise nothing: to measure what quantisation costs")
     arguments = parser.parse_args()
     model, state = trained(arguments.run)
     dynamic = state["identity"]["variant"] == "dynamic"
     try:
         write(model, arguments.data / "tokenizer.json", arguments.output or arguments.run / "model.gguf",
               first_points(state["progress"]["log_mu"]) if dynamic else None,
-              arguments.profile.read_text() if arguments.profile else None)
+              arguments.profile.read_text() if arguments.profile else None, arguments.f32)
     except ValueError as error:
         raise SystemExit(f"export: {error}") from None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gathers what the other scripts measured into docs/demo-model.json and docs/demo-model-loss.png.
+"""Gathers what training logged into docs/demo-model.json and docs/demo-model-loss.png.
 
-    python Tools/train/report.py       after train.py, export.py or points.py, ngram.py and evaluate.py
+    python Tools/train/report.py       after train.py and points.py
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def main() -> None:
     arguments = parser.parse_args()
     log = [json.loads(line) for line in (arguments.run / "log.jsonl").read_text().splitlines()]
     parts = {name: json.loads((folder / f"{name}.json").read_text()) for name, folder in (
-        ("meta", arguments.data), ("summary", arguments.run), ("evaluation", arguments.run), ("ngram", arguments.data))}
+        ("meta", arguments.data), ("summary", arguments.run), ("profile", arguments.run))}
     report = {
         "data": parts["meta"], "training": parts["summary"],
         "curve": [{key: entry[key] for key in ("step", "loss", "held_out", "mean_k", "cpu_seconds") if key in entry}
                   for entry in log if "held_out" in entry],
-        "held_out": {"model": parts["evaluation"], "ngram": parts["ngram"]},
+        "operating_points": parts["profile"]["points"], "price_curve": parts["profile"]["curve"],
     }
     arguments.output.mkdir(exist_ok=True)
     (arguments.output / "demo-model.json").write_text(json.dumps(report, indent=1) + "\n")
