@@ -78,7 +78,7 @@ import Testing
             contentsOf: Fixtures.directory.appendingPathComponent("demo/heldout.txt"), encoding: .utf8)
         var settings = Settings()
         settings.context = 256
-        let llm = try await LLM.load(EngineTests.model, options: EngineOptions(settings: settings))
+        let llm = try await LLM.load(EngineTests.plain, options: EngineOptions(settings: settings))
         var options = ComparisonOptions()
         (options.window, options.tokens, options.meanExperts) = (128, 512, [2, 4])
         (options.promptTokens, options.decodeTokens, options.rounds) = (32, 8, 2)

@@ -67,7 +67,7 @@ import Testing
     }
 
     /// The tokenizer's ids, and the logits in float arithmetic. Quantised activations stay close.
-    @Test(arguments: [(MatmulPlan.Mode.reference, Float(2e-3)), (.blas, 2e-3), (.native, 0.15)])
+    @Test(arguments: [(MatmulPlan.Mode.reference, Float(2e-3)), (.blas, 2e-3), (.native, 0.6)])
     func logitsAreTheTrainers(mode: MatmulPlan.Mode, tolerance: Float) async throws {
         let reference = try Self.decode(Reference.self, "logits.json")
         let expected = try Data(contentsOf: Self.folder.appendingPathComponent("logits.f32")).withUnsafeBytes {

@@ -12,12 +12,28 @@ import Testing
     static let model = ModelSource.path(
         Fixtures.root.appendingPathComponent("CSources/CMoEDemoModel/demo.gguf").path)
 
-    private func llm(_ set: (inout Settings) -> Void = { _ in }) async throws -> LLM {
+    /// The same without its routing profile: native routing is static. A file of this process.
+    static let plain: ModelSource = {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("moe-plain-\(getpid()).gguf").path
+        do {
+            _ = try ModelProfile.strip(from: model, out: path)
+        } catch {
+            fatalError("\(path): \(error)")
+        }
+        atexit {
+            unlink(FileManager.default.temporaryDirectory.appendingPathComponent("moe-plain-\(getpid()).gguf").path)
+        }
+        return .path(path)
+    }()
+
+    private func llm(
+        of model: ModelSource = EngineTests.model, _ set: (inout Settings) -> Void = { _ in }
+    ) async throws -> LLM {
         var settings = Settings()
         settings.threads = 2
         settings.context = 256
         set(&settings)
-        return try await LLM.load(Self.model, options: EngineOptions(settings: settings))
+        return try await LLM.load(model, options: EngineOptions(settings: settings))
     }
 
     private func options(
@@ -148,7 +164,7 @@ import Testing
     // MARK: Routing
 
     @Test func staticAtTheModelsOwnCountIsThePathWithoutAPolicy() async throws {
-        let llm = try await llm()
+        let llm = try await llm(of: Self.plain)
         let native = try await llm.complete(prompts[0], options: options { $0.logprobs = 5 })
         let fixed = try await llm.complete(prompts[0], options: options(routing: "static:k=8") { $0.logprobs = 5 })
         #expect(native.tokens == fixed.tokens && native.logprobs == fixed.logprobs)
@@ -166,7 +182,7 @@ import Testing
         #expect(moe.histogram == [Int](repeating: 0, count: k) + [pairs])
         #expect(result.layers.allSatisfy { $0.expertLoad.reduce(0, +) == pairs / layers * k })
         #expect(abs(moe.savedFraction - (1 - Double(k) / 8)) < 1e-9)
-        let full = try await llm.complete(prompts[0], options: options(10)).usage.moe!
+        let full = try await llm.complete(prompts[0], options: options(10, routing: "static")).usage.moe!
         #expect(moe.expertBytesRead < full.expertBytesRead)
     }
 

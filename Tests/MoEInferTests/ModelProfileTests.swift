@@ -54,9 +54,9 @@ import Testing
         return error?.description ?? ""
     }
 
-    /// The embedded model with a profile, as text.
+    /// The embedded model with another profile than its own, as text.
     private func embedded(_ text: String, in folder: Folder, as name: String = "m.gguf") throws -> ModelSource {
-        guard case .path(let path) = EngineTests.model else { preconditionFailure() }
+        guard case .path(let path) = EngineTests.plain else { preconditionFailure() }
         let writer = GGUFWriter(try GGUFFile(path: path), setting: ModelFile.profileKey, to: Array(text.utf8))
         let output = try OutputFile(path: folder.path(name))
         try writer.write(to: output) { _ in }
@@ -66,11 +66,11 @@ import Testing
 
     @Test func aModelRoutesByItsProfile() async throws {
         let folder = try Folder()
-        let plain = try await load(EngineTests.model)
+        let plain = try await load(EngineTests.plain)
         #expect(try plain.profile == nil)
         let text = RoutingProfiles.text(model: plain.modelHash)
         let profile = try ModelProfile.read(path: try folder.write("p.json", text))
-        let written = try profile.embed(in: EngineTests.model, out: folder.path("m.gguf"))
+        let written = try profile.embed(in: EngineTests.plain, out: folder.path("m.gguf"))
         #expect(try folder.files == ["m.gguf", "p.json"] && written.unchangedShards == 0)
 
         let source = ModelSource.path(folder.path("m.gguf"))
@@ -121,15 +121,15 @@ import Testing
         let inspection = try ModelInspection.inspect(source)
         #expect(inspection.profile?.points.map(\.name) == ["exact", "parity", "fast"])
         #expect(inspection.profile?.layers.count == 4 && inspection.profileProblem == nil)
-        #expect(try ModelInspection.inspect(EngineTests.model).profile == nil)
+        #expect(try ModelInspection.inspect(EngineTests.plain).profile == nil)
     }
 
     @Test func theDefaultPointMayBeAnother() async throws {
         let folder = try Folder()
-        let hash = try await load(EngineTests.model).modelHash
+        let hash = try await load(EngineTests.plain).modelHash
         let profile = try ModelProfile.read(path: try folder.write("p.json", RoutingProfiles.text(model: hash)))
         let fast = try profile.withDefault("fast")
-        _ = try fast.embed(in: EngineTests.model, out: folder.path("m.gguf"))
+        _ = try fast.embed(in: EngineTests.plain, out: folder.path("m.gguf"))
         let llm = try await load(.path(folder.path("m.gguf")))
         #expect(try await experts(llm, nil) == 1)
         #expect(try await experts(llm, "profile@parity") == 2)
@@ -149,7 +149,7 @@ import Testing
         #expect(try await experts(load(.path(folder.path("n.gguf"))), nil) == 2)
         // And out again: the file that it was.
         _ = try ModelProfile.strip(from: .path(folder.path("n.gguf")), out: folder.path("o.gguf"))
-        guard case .path(let original) = EngineTests.model else { return }
+        guard case .path(let original) = EngineTests.plain else { return }
         #expect(
             try Data(contentsOf: URL(fileURLWithPath: original))
                 == Data(contentsOf: URL(fileURLWithPath: folder.path("o.gguf"))))
@@ -159,7 +159,7 @@ import Testing
 
     @Test func aBrokenProfileIsNotPassedOver() async throws {
         let folder = try Folder()
-        let plain = try await load(EngineTests.model)
+        let plain = try await load(EngineTests.plain)
         let (hash, reference) = (plain.modelHash, try await rows(plain, "static"))
         let cases: [(text: String, mention: String)] = [
             ("", "not valid JSON"), ("{", "not valid JSON"), ("[1]", "an object"), ("{}", "'schema' is missing"),
@@ -242,7 +242,7 @@ import Testing
 
     @Test func embeddingIsRefusedBeforeAnythingIsWritten() async throws {
         let folder = try Folder()
-        let hash = try await load(EngineTests.model).modelHash
+        let hash = try await load(EngineTests.plain).modelHash
         let profile = try ModelProfile.read(path: try folder.write("p.json", RoutingProfiles.text(model: hash)))
         let other = try ModelProfile.read(
             path: try folder.write("other.json", RoutingProfiles.text(model: "sha256:other")))
@@ -272,9 +272,9 @@ import Testing
         }
         #expect(try folder.files == files)
         #expect(throws: RequestError.self) {
-            _ = try ModelProfile.strip(from: EngineTests.model, out: folder.path("x.gguf"))
+            _ = try ModelProfile.strip(from: EngineTests.plain, out: folder.path("x.gguf"))
         }
-        #expect(throws: RequestError.self) { _ = try ModelProfile.embedded(in: EngineTests.model) }
+        #expect(throws: RequestError.self) { _ = try ModelProfile.embedded(in: EngineTests.plain) }
         #expect(throws: ModelFileError.self) { _ = try ModelProfile.read(path: folder.path("none.json")) }
         #expect(try folder.files == files)
     }
@@ -283,7 +283,7 @@ import Testing
 
     /// The embedded model in two files: all metadata in the first, all tensors in the second.
     private func split(in folder: Folder) throws -> String {
-        guard case .path(let path) = EngineTests.model else { preconditionFailure() }
+        guard case .path(let path) = EngineTests.plain else { preconditionFailure() }
         let (whole, file) = (try Data(contentsOf: URL(fileURLWithPath: path)), try GGUFFile(path: path))
         var table = 0
         for name in file.tensorNames { table += 24 + name.utf8.count + 8 * file.tensor(named: name)!.shape.rank }

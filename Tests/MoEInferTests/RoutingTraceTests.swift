@@ -14,7 +14,9 @@ import Testing
     }
 
     @Test func everyTokenIsTold() async throws {
-        let llm = try await LLM.load(EngineTests.model)
+        var settings = Settings()
+        settings.context = 512
+        let llm = try await LLM.load(EngineTests.model, options: EngineOptions(settings: settings))
         // Longer than the context of 512 tokens, with characters of several bytes.
         let text = String(repeating: "Žižkov — the city, naïve and 東京. ", count: 60)
         let policy = try RoutingSpecification.parse("top-p:p=0.6,min=1,max=8")
