@@ -30,6 +30,7 @@ CACHE = pathlib.Path.home() / ".cache/moe-infer"
 MODELS = pathlib.Path(os.environ.get("MOE_MODELS", CACHE / "models"))
 LLAMA = pathlib.Path(os.environ.get("MOE_LLAMA_CPP", CACHE / "llama.cpp")) / "bin"
 TEXT = ROOT.parent / "shared/data/eval/wikitext2_valid.txt"
+STATIC = ["--routing", "static"]  # the other program knows no other routing, whatever profile the file carries
 PARTS = ("greedy", "perplexity", "speed")
 # Chunks of 512 tokens by default: about the same time for a small and a large model.
 SMALL_MODEL_BYTES, SMALL_MODEL_CHUNKS, LARGE_MODEL_CHUNKS = 500_000_000, 40, 8
@@ -69,15 +70,15 @@ class Ours:
         return json.loads(run([self.binary, "tokenize", text, "--model", model, "--json"], "moe-infer tokenize").stdout)
 
     def greedy(self, model: pathlib.Path, prompt: str, count: int) -> dict:
-        command = [self.binary, "generate", prompt, "--model", model, "--max-tokens", count, "--temperature", 0]
+        command = [self.binary, "generate", prompt, "--model", model, "--max-tokens", count, "--temperature", 0] + STATIC
         return json.loads(run(command + ["--threads", self.threads, "--json"], "moe-infer generate").stdout)
 
     def perplexity(self, model: pathlib.Path, text: pathlib.Path, chunks: int) -> dict:
-        command = [self.binary, "perplexity", "--text", text, "--model", model, "--context", 512, "--chunks", chunks]
+        command = [self.binary, "perplexity", "--text", text, "--model", model, "--context", 512, "--chunks", chunks] + STATIC
         return json.loads(run(command + ["--threads", self.threads, "--json"], "moe-infer perplexity").stdout)
 
     def speed(self, model: pathlib.Path, prompt: int, generate: int) -> dict[str, float]:
-        command = [self.binary, "bench", "--model", model, "--prompt", prompt, "--generate", generate, "--batch", 1]
+        command = [self.binary, "bench", "--model", model, "--prompt", prompt, "--generate", generate, "--batch", 1] + STATIC
         results = json.loads(
             run(command + ["--threads", self.threads, "--repetitions", 1, "--json"], "moe-infer bench").stdout)
         return {result["test"]: result["tokens_per_second"]["median"] for result in results}
