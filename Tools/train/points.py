@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+import difficulty
 import export
 from evaluate import DOMAINS
 
@@ -70,14 +71,19 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=ROOT / ".cache/train/dynamic")
     parser.add_argument("--output", type=Path, help="default: model.gguf in the run's folder")
     parser.add_argument("--engine", type=Path, default=ROOT / ".build/release/moe-infer")
-    parser.add_argument("--tokens", type=int, default=8192, help="of each domain")
+    parser.add_argument("--tokens", type=int, default=32768, help="of each domain")
     parser.add_argument("--window", type=int, default=1024)
+    parser.add_argument("--difficulty", type=float, default=0.2, metavar="GAMMA",
+                        help="how far the price falls for tokens that are hard to predict (difficulty.py); 0: not at all")
     parser.add_argument("--default", default="balanced", help="the point that the model is routed by")
     arguments = parser.parse_args()
     output = arguments.output or arguments.run / "model.gguf"
     if not arguments.engine.exists():
         raise SystemExit(f"points: no {arguments.engine}: make build")
     model, state = export.trained(arguments.run)
+    if arguments.difficulty:
+        shares = difficulty.tilt(model, arguments.data, arguments.difficulty)
+        print("log entropy of the next token from each router's input: R² " + " ".join(f"{share:.2f}" for share in shares))
     tokenizer = arguments.data / "tokenizer.json"
     export.write(model, tokenizer, output, export.first_points(state["progress"]["log_mu"]))
     texts = held_out_text(arguments.data, arguments.run, 6 * arguments.tokens)

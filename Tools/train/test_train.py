@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 
 import arithmetic
+import difficulty
 import export
+from gate import HIDDEN_SCALE
 from loss import tied_cross_entropy
 from model import DemoModel, ModelConfig, MoE, Routing
 from plan import ANCHORS, control
@@ -99,6 +101,23 @@ class ModelTests(unittest.TestCase):
             counts.append(hard.sum().item())
         self.assertEqual(counts, sorted(counts))
         self.assertEqual((counts[0], counts[-1]), (1, 8))
+
+    def test_the_price_falls_with_the_entropy(self):
+        # One layer's inputs tell the entropy: an embedding whose even tokens are sure of what follows, and whose odd ones are not.
+        model = tiny()
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            np.random.default_rng(1).integers(0, 300, 5000).astype(np.uint16).tofile(Path(folder) / "train.bin")
+            model.embedding.weight[::2, 0] = 3.0
+            before = [block.moe.counting.hidden.clone() for block in model.blocks]
+            shares = difficulty.tilt(model, Path(folder), 0.5, window=64, count=16)
+            windows = torch.from_numpy(np.fromfile(Path(folder) / "train.bin", dtype=np.uint16)[:64].astype(np.int64))[None]
+            inputs, entropies = difficulty.inputs_and_entropies(model, windows)
+        self.assertEqual(len(shares), 2)
+        self.assertGreater(min(shares), 0.5)
+        for x, block, old in zip(inputs, model.blocks, before):
+            added = x.float() @ (HIDDEN_SCALE * (block.moe.counting.hidden.detach() - old))
+            order = entropies.argsort()
+            self.assertGreater(added[order[-16:]].mean().item(), added[order[:16]].mean().item())
 
     def test_all_experts_is_static_routing(self):
         model = tiny()
