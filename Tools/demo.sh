@@ -4,12 +4,16 @@
 # PROMPT. EXPERTS=1: with each token's number of experts.
 set -euo pipefail
 binary=${1:?usage: Tools/demo.sh BINARY}
-options=(--max-tokens "${TOKENS:-120}" --temperature 0.7 --top-p 0.9 --seed "${SEED:-7}")
+options=(--max-tokens "${TOKENS:-120}")
+# Small models repeat themselves; a sum must not be sampled.
+text=(--temperature 0.7 --top-p 0.95 --frequency-penalty 0.4 --seed "${SEED:-1}")
 [ -z "${EXPERTS:-}" ] || options+=(--show-experts)
 
 continue_text() {
+  local sampling=("${text[@]}")
+  case $1 in Problem:*) sampling=() ;; esac
   printf '%s' "$1"
-  "$binary" generate "$1" "${options[@]}"
+  "$binary" generate "$1" "${options[@]}" "${sampling[@]}"
 }
 
 if [ -n "${PROMPT:-}" ]; then
@@ -18,8 +22,8 @@ if [ -n "${PROMPT:-}" ]; then
 fi
 first=1
 for prompt in \
-  $'The young lady was walking in the garden when' \
-  $'def read_lines(path):\n    """Return the lines of a file."""\n' \
+  $'It was a cold evening in November, and the young lady' \
+  $'class Stack:\n    """A list of items."""\n\n    def __init__(self):\n' \
   $'Problem: What is 347 + 586?\nSolution:\n' \
   $'KING HENRY:\nMy lord, what news from France?\n\n' \
   $'The history of the city begins'; do
