@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare routing golden train results format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare routing golden train twins results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ train: build ## Train the demo model (two to three hours), export and measure it
 	@Tools/python_env.sh
 	@for step in "prepare" "train --compile" "points"; do \
 	  set -- $$step; $(PYTHON) Tools/train/$$1.py $$2 || exit 1; done
+
+twins: build ## Train the models that the demo model is compared with (five hours); `make results` then measures them too
+	@Tools/python_env.sh
+	@[ -s .cache/train/meta.json ] || $(PYTHON) Tools/train/prepare.py
+	@for variant in static dense-active dense-total; do \
+	  $(PYTHON) Tools/train/train.py --compile --variant $$variant && $(PYTHON) Tools/train/export.py --run .cache/train/$$variant || exit 1; done
 
 results: build ## Measure the embedded model under static and learned routing: docs/results.md, .html (MODEL=…)
 	@Tools/python_env.sh
