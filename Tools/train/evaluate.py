@@ -4,8 +4,6 @@ against. The results table measures the engine itself (Tools/results)."""
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from corpus import DOMAINS
 from model import DemoModel, RouterReport, Routing
-
-DOMAINS = ("prose", "code", "maths", "creative")
 
 
 def whole_windows(ids: np.ndarray, context: int) -> np.ndarray:
@@ -53,25 +50,3 @@ def held_out_losses(model: DemoModel, data: Path, context: int, windows: int, ro
         losses[domain] = round(loss.mean().item(), 4)
         counts[domain] = round(float(np.mean([r.kept.float().mean().item() for rs in reports for r in rs] or [0])), 3)
     return losses, counts
-
-
-POLICIES = (
-    [(f"static:k={k}", lambda n, k=k: Routing.static(k, n)) for k in (8, 7, 6, 5, 4, 3, 2, 1)]
-    + [(f"top-p:p={p},min=1,max=8", lambda n, p=p: Routing.top_p(p, 8, n)) for p in (0.9, 0.8, 0.7, 0.6, 0.5, 0.3)]
-)
-
-
-def policies(path: Path, model: DemoModel) -> list[tuple[str, object]]:
-    """Of a dense model one; else the fixed ones, and the gate at the points that the file carries."""
-    import gguf
-
-    import export
-
-    if model.config.is_dense:
-        return [("dense", lambda n: Routing.static(1, n))]
-    field = gguf.GGUFReader(path).get_field(export.PROFILE_KEY)
-    points = json.loads(field.contents())["points"] if field is not None else []
-    learned = [(f"profile@{p['name']}", lambda n, mu=math.log(p["mu"]): Routing.learned(mu, model.config.experts_per_token, n))
-               for p in points if p["mu"] > 0]
-    return learned + POLICIES
-

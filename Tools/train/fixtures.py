@@ -13,15 +13,16 @@ import argparse
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 import export
-from evaluate import policies
 from model import DemoModel, Routing
 from ngram import KneserNey, text_of, token_sizes
 
@@ -59,10 +60,13 @@ def scored_positions(count: int, context: int) -> list[range]:
     return [range(start + context // 2 + 1, start + context) for start in range(0, count - context + 1, context)]
 
 
-def measured(path: Path, model: DemoModel) -> list[tuple[str, object]]:
-    """The policies, by the names that the engine gives them."""
-    wanted = [f"static:k={k}" for k in (8, 4, 2, 1)] + ["top-p:p=0.7,min=1,max=8"]
-    return [(name, routing) for name, routing in policies(path, model) if name in wanted or name.startswith("profile@")]
+def measured(path: Path, model: DemoModel) -> list[tuple[str, Callable[[int], Routing]]]:
+    """The policies, by the names that the engine gives them: the gate at the points that the file carries, and fixed ones."""
+    most = model.config.experts_per_token
+    points = json.loads(gguf.GGUFReader(path).get_field(export.PROFILE_KEY).contents())["points"]
+    return ([(f"profile@{p['name']}", lambda n, mu=math.log(p["mu"]): Routing.learned(mu, most, n)) for p in points if p["mu"] > 0]
+            + [(f"static:k={k}", lambda n, k=k: Routing.static(k, n)) for k in (8, 4, 2, 1)]
+            + [("top-p:p=0.7,min=1,max=8", lambda n: Routing.top_p(0.7, most, n))])
 
 
 @torch.no_grad()
