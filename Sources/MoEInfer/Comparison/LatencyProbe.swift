@@ -14,7 +14,6 @@ struct PolicyLatency: Sendable {
         let expertBytesPerToken: Double
         /// Share of the model's time that routers take.
         let gateTimeFraction: Double
-        let meanExperts: Double
         let usage: MoEUsage?
     }
 
@@ -100,7 +99,7 @@ struct LatencyProbe {
             tokensPerSecond: .init(median: quantile(speeds, 0.5), min: speeds[0], max: speeds[speeds.count - 1]),
             timeRatio: quantile(ratios, 0.5), timeRatioQuartiles: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
             expertBytesPerToken: Double(usage?.expertBytesRead ?? 0) / Double(tokens * times.count),
-            gateTimeFraction: usage?.gateTimeFraction ?? 0, meanExperts: usage?.meanExperts ?? 0, usage: usage)
+            gateTimeFraction: usage?.gateTimeFraction ?? 0, usage: usage)
     }
 
     private func quantile(_ sorted: [Double], _ share: Double) -> Double {
