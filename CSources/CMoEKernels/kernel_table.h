@@ -107,13 +107,19 @@ typedef void (*moe_unpack_fn)(const uint8_t *src, int32_t blocks, moe_chunk *out
 /// Float weights: out[i * MOE_TILE_COLUMNS + j] = x[i] . row j, for i < m <= MOE_TILE_ROWS, j < n <= MOE_TILE_COLUMNS.
 typedef void (*moe_float_tile_fn)(const uint8_t *rows, size_t row_bytes, int32_t n, const float *const *x, int32_t m,
                                   int64_t k, float *out);
-/// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn. Meanwhile it fetches the `ahead_bytes` that follow those
-/// rows into cache: a panel reads many rows side by side, which the hardware does not foresee.
+/// Memory that is read next. The panel kernels fetch it into cache while they work, evenly: a panel reads many rows side by
+/// side, which the hardware does not foresee.
+typedef struct moe_ahead {
+    const uint8_t *memory;
+    size_t bytes;
+} moe_ahead;
+
+/// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn.
 typedef void (*moe_pack_fn)(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                            size_t ahead_bytes, uint8_t *panel);
+                            moe_ahead ahead, uint8_t *panel);
 /// The same tile as moe_float_tile_fn, from a packed panel; m <= panel_rows, all panel_columns columns are written.
 typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, const moe_act_chunk *const *x, int32_t m, int64_t k,
-                             float *out);
+                             moe_ahead ahead, float *out);
 
 typedef struct moe_kernels {
     const char *isa;

@@ -134,19 +134,21 @@ static void compute_dots(const native_call *call, int32_t index, int32_t begin, 
     }
 }
 
-/// Activation rows i...i + m - 1 times the packed columns j0...j1 - 1.
-static void compute_panel_rows(const native_call *call, int32_t index, int32_t i, int32_t m, int32_t j0, int32_t j1,
-                               const uint8_t *packed, size_t panel_bytes) {
+/// Activation rows i...i + m - 1 times one packed panel: columns j...j + n - 1.
+static void compute_panel(const native_call *call, int32_t index, int32_t i, int32_t m, int32_t j, int32_t n,
+                          const uint8_t *panel, moe_ahead ahead) {
     const moe_matmul_task *task = &call->tasks[index];
-    const moe_kernels *kernels = call->kernels;
-    const int32_t columns = kernels->panel_columns;
     float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
     const moe_act_chunk *x[MOE_TILE_ROWS];
     for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
-    for (int32_t j = j0; j < j1; j += columns, packed += panel_bytes) {
-        kernels->panel(task->weight_type, packed, x, m, task->k, tile);
-        store_tile(task, tile, i, m, j, least(columns, j1 - j));
-    }
+    call->kernels->panel(task->weight_type, panel, x, m, task->k, ahead, tile);
+    store_tile(task, tile, i, m, j, n);
+}
+
+/// The part'th of `parts` equal parts.
+static moe_ahead part_of(moe_ahead whole, int32_t part, int32_t parts) {
+    const size_t begin = whole.bytes * (size_t)part / (size_t)parts, end = whole.bytes * (size_t)(part + 1) / (size_t)parts;
+    return (moe_ahead){whole.memory + begin, end - begin};
 }
 
 static void compute_panels(const native_call *call, int32_t index, int32_t begin, int32_t end, uint8_t *packed) {
@@ -159,17 +161,24 @@ static void compute_panels(const native_call *call, int32_t index, int32_t begin
     // Groups of rows as equal as can be: a last group of one row would cost half as much as a full one.
     const int32_t groups = (task->m + kernels->panel_rows - 1) / kernels->panel_rows;
     const int32_t rows = (task->m + groups - 1) / groups;
-    // One group uses a panel while it is in the first-level cache; several share all panels of the unit.
-    const int32_t together = groups == 1 ? columns : end - begin;
-    for (int32_t j0 = begin; j0 < end; j0 += together) {
-        const int32_t j1 = least(end, j0 + together);
-        for (int32_t j = j0; j < j1; j += columns) {
-            const int32_t n = least(columns, end - j), next = least(columns, end - j - n);
-            kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
-                          (size_t)next * task->row_bytes, packed + (size_t)((j - j0) / columns) * panel_bytes);
+    // As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
+    // Otherwise a group of rows passes over all panels of the unit.
+    const bool at_once = (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
+    for (int32_t j = begin; j < end; j += columns) {
+        const int32_t n = least(columns, end - j);
+        const moe_ahead next = {weight_row(task, j + n), (size_t)least(columns, end - j - n) * task->row_bytes};
+        uint8_t *panel = packed + (at_once ? 0 : (size_t)((j - begin) / columns) * panel_bytes);
+        const int32_t parts = at_once ? groups + 1 : 1;
+        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, part_of(next, 0, parts),
+                      panel);
+        for (int32_t g = 0; at_once && g < groups; g++) {
+            compute_panel(call, index, g * rows, least(rows, task->m - g * rows), j, n, panel, part_of(next, g + 1, parts));
         }
-        for (int32_t i = 0; i < task->m; i += rows) {
-            compute_panel_rows(call, index, i, least(rows, task->m - i), j0, j1, packed, panel_bytes);
+    }
+    for (int32_t i = 0; !at_once && i < task->m; i += rows) {
+        for (int32_t j = begin; j < end; j += columns) {
+            compute_panel(call, index, i, least(rows, task->m - i), j, least(columns, end - j),
+                          packed + (size_t)((j - begin) / columns) * panel_bytes, (moe_ahead){NULL, 0});
         }
     }
     if (begin == 0) {

@@ -145,10 +145,18 @@ MOE_INLINE __m256 add_block_k(__m256 lanes, const uint8_t *w, const uint8_t *pac
     return add_mins(add_products(lanes, scale, x, sums), min, x);
 }
 
-/// Fetches the part'th of `parts` equal parts of memory into cache.
-MOE_INLINE void prefetch_part(const uint8_t *p, size_t bytes, size_t part, size_t parts) {
-    const size_t end = bytes * (part + 1) / parts;
-    for (size_t at = bytes * part / parts; at < end; at += 64) _mm_prefetch((const char *)p + at, _MM_HINT_T1);
+/// What of a moe_ahead has been fetched, and by how much that grows with each of `parts` parts of the work.
+typedef struct moe_fetching {
+    const uint8_t *at, *until, *end;
+    size_t step;
+} moe_fetching;
+
+MOE_INLINE moe_fetching fetching(moe_ahead ahead, size_t parts) {
+    return (moe_fetching){ahead.memory, ahead.memory, ahead.memory + ahead.bytes, (ahead.bytes + parts - 1) / parts};
+}
+MOE_INLINE void fetch_part(moe_fetching *f) {
+    f->until = f->step < (size_t)(f->end - f->until) ? f->until + f->step : f->end;
+    for (; f->at < f->until; f->at += 64) _mm_prefetch((const char *)f->at, _MM_HINT_T1);
 }
 
 /// Runs `step` over the chunks of a row, for m activation rows (a constant: the unpacking of weights, the same for all, is done
