@@ -55,6 +55,8 @@ moe_cpu_features moe_cpu_detect(void);
 bool moe_kernels_limit(const char *isa);
 /// The ISA name of the dot kernel in use for a type, for `doctor`: "ref", "avx2", "avx512", "avx512vnni".
 const char *moe_kernel_name(int32_t type);
+/// Activation rows from which on packed panels take over from dot products for a quantised type; 0: never.
+int32_t moe_panel_from(int32_t type);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Thread pool: fork-join, spins briefly, then sleeps on a futex. Worker 0 is the caller.
