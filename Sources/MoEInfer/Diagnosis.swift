@@ -33,12 +33,17 @@ public struct Diagnosis: Sendable, Encodable {
     public let kernelSummary: String
     public let blas: BLASReport
     public let sgemmGflops: Double
+    /// Int8 products summed in registers, billions of operations per second; and by which instruction set.
+    public let int8Gops: Double
+    public let int8ISA: String
     public let bandwidthGBs: Double
     public let warnings: [String]
 
     enum CodingKeys: String, CodingKey {
         case cpu, kernels, blas
         case sgemmGflops = "sgemm_gflops"
+        case int8Gops = "int8_gops"
+        case int8ISA = "int8_isa"
         case bandwidthGBs = "bandwidth_gbs"
         case warnings
     }
@@ -56,6 +61,7 @@ public struct Diagnosis: Sendable, Encodable {
             blas: BLASReport(
                 vendor: found.blas.vendor, version: found.blas.version, path: found.blas.path, symbol: found.blas.symbol,
                 threading: found.blas.threading, threads: found.blas.threads, loaded: found.blas.loaded),
-            sgemmGflops: found.sgemmGflops, bandwidthGBs: found.bandwidthGBs, warnings: found.warnings)
+            sgemmGflops: found.sgemmGflops, int8Gops: found.int8Gops, int8ISA: found.int8ISA,
+            bandwidthGBs: found.bandwidthGBs, warnings: found.warnings)
     }
 }
