@@ -42,6 +42,9 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "A policy. May be given several times. Default: native.")
     var routing: [String] = []
 
+    @Flag(help: "Show where the time of a step goes, stage by stage, instead of the speed alone.")
+    var profile = false
+
     @OptionGroup var model: ModelOptions
 
     @Flag(help: "Write a JSON list.")
@@ -53,11 +56,12 @@ struct BenchCommand: AsyncParsableCommand {
     func validate() throws {
         if prompt < 0 || generate < 0 { throw ValidationError("--prompt and --generate must not be negative") }
         if repetitions < 1 { throw ValidationError("--repetitions must be at least 1") }
+        if text != nil, profile { throw ValidationError("--profile takes no --text") }
         if text != nil, prompt < 1 || generate < 1 || !batch.isEmpty || depth != 0 {
             throw ValidationError("--text needs --prompt and --generate of at least 1, and takes no --batch and no --depth")
         }
         if depth < 0 { throw ValidationError("--depth must not be negative") }
-        if serve, json || text != nil || !routing.isEmpty || !batch.isEmpty || depth != 0 {
+        if serve, json || profile || text != nil || !routing.isEmpty || !batch.isEmpty || depth != 0 {
             throw ValidationError("with --serve, cases come from standard input only")
         }
         if batch.contains(where: { $0 < 1 }) { throw ValidationError("--batch must be at least 1") }
@@ -74,27 +78,31 @@ struct BenchCommand: AsyncParsableCommand {
             try await measure(try PromptInput.read(argument: nil, file: text), policies)
             return
         }
-        let batches = batch.isEmpty ? [1] : batch
-        let (prompt, generate, depth, repetitions, quiet) = (prompt, generate, depth, repetitions, json)
+        var tests = prompt > 0 ? [try BenchmarkCase.prompt(prompt, depth: depth)] : []
+        if generate > 0 {
+            tests += try (batch.isEmpty ? [1] : batch).map { try .generation(generate, batch: $0, depth: depth) }
+        }
+        if profile {
+            try await profileSteps(tests, policies)
+            return
+        }
+        let (repetitions, quiet, all) = (repetitions, json, tests)
         let llm = try await model.load()
         let results = try await Interrupts.cancelling {
             var results: [BenchmarkResult] = []
             let bar = ProgressBar("bench")
-            let total = policies.count * ((prompt > 0 ? 1 : 0) + (generate > 0 ? batches.count : 0))
             func add(_ result: BenchmarkResult) throws {
                 results.append(result)
                 if !quiet {
                     bar.finish()
                     Terminal.write(row(result))
                 }
-                bar.show(results.count, of: total)
+                bar.show(results.count, of: policies.count * all.count)
                 try Task.checkCancellation()
             }
             if !quiet { Terminal.write(header) }
             for (name, policy) in policies {
-                var tests = prompt > 0 ? [try BenchmarkCase.prompt(prompt, depth: depth)] : []
-                if generate > 0 { tests += try batches.map { try .generation(generate, batch: $0, depth: depth) } }
-                for test in tests {
+                for test in all {
                     try add(
                         try await llm.benchmark(test, repetitions: repetitions, routing: policy, named: name))
                 }

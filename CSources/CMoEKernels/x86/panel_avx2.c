@@ -52,6 +52,55 @@ MOE_INLINE void store_panel(void *p, panel_vector v) { _mm256_store_si256((__m25
 /// The products take weights as they are unpacked.
 MOE_INLINE panel_vector shifted(panel_vector v, int offset) { return (void)offset, v; }
 
+// What panel_pack.h asks for.
+
+/// Eight rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
+MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m256i out[4]) {
+    const uint8_t *p = rows;
+    __m256i r[4];
+    for (size_t i = 0; i < 4; i++) {
+        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p + i * stride)), load128(p + (i + 4) * stride), 1);
+    }
+    const __m256i a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
+    const __m256i c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+    out[0] = _mm256_unpacklo_epi64(a, c);
+    out[1] = _mm256_unpackhi_epi64(a, c);
+    out[2] = _mm256_unpacklo_epi64(b, d);
+    out[3] = _mm256_unpackhi_epi64(b, d);
+}
+
+MOE_INLINE panel_vector bytes_of(int value) { return _mm256_set1_epi8((char)value); }
+MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm256_or_si256(a, b); }
+MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm256_and_si256(a, b); }
+MOE_INLINE panel_vector bits_left(panel_vector v, int n) { return _mm256_slli_epi16(v, n); }
+MOE_INLINE panel_vector bits_right(panel_vector v, int n) { return _mm256_srli_epi16(v, n); }
+MOE_INLINE panel_vector low_nibbles(panel_vector v) { return common(v, bytes_of(15)); }
+MOE_INLINE panel_vector high_nibbles(panel_vector v) { return common(bits_right(v, 4), bytes_of(15)); }
+MOE_INLINE panel_vector lowered(panel_vector v, int by) { return _mm256_sub_epi8(v, bytes_of(by)); }
+MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), indices);
+}
+
+/// The float16 of each row's first word, or second (negated), times the unsigned byte `index` of its int32.
+MOE_INLINE void store_scaled_byte(void *out, panel_vector words, bool second, panel_vector bytes, int index) {
+    const __m256i word = second ? _mm256_srli_epi32(words, 16) : _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(word, word), 0x08);
+    const __m256 d = _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+    const __m256i byte = _mm256_and_si256(_mm256_srli_epi32(bytes, 8 * index), _mm256_set1_epi32(255));
+    const __m256 product = _mm256_mul_ps(d, _mm256_cvtepi32_ps(byte));
+    _mm256_store_ps(out, second ? _mm256_sub_ps(_mm256_setzero_ps(), product) : product);
+}
+MOE_INLINE void store_halves(void *out, const uint16_t halves[COLUMNS]) { _mm256_store_ps(out, _mm256_cvtph_ps(load128(halves))); }
+/// Bytes 2 pair and 2 pair + 1 of each row, as floats.
+MOE_INLINE void store_signed_bytes(void *out, panel_vector bytes, int pair) {
+    const __m256i first = _mm256_slli_epi32(bytes, 24 - 16 * pair), second = _mm256_slli_epi32(bytes, 16 - 16 * pair);
+    _mm256_store_ps(out, _mm256_cvtepi32_ps(_mm256_srai_epi32(first, 24)));
+    _mm256_store_ps((float *)out + COLUMNS, _mm256_cvtepi32_ps(_mm256_srai_epi32(second, 24)));
+}
+
+MOE_INLINE __m256 row_halves_q8_0(const uint8_t *w) { return halves_of_blocks(w, sizeof(moe_block_q8_0)); }
+MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return halves_of_blocks(w, sizeof(moe_block_q4_0)); }
+
 #include "panel_body.h"
 
 /// Adds `groups` groups of 4 elements at block (int8 products summed exactly) to dots[i], for m activation rows at x[i].
@@ -192,6 +241,11 @@ void moe_set_panel_avx2(moe_kernels *table) {
     table->panel = panel;
     table->panel_columns = COLUMNS;
     table->panel_rows = ROWS;
-    table->panel_from = 3;
+    // Few bits multiply fast: their panels pay sooner.
+    for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
+        const moe_type_traits *traits = moe_traits(type);
+        const bool nibbles = traits && (traits->range == MOE_RANGE_U4 || traits->range == MOE_RANGE_U5);
+        table->panel_from[type] = nibbles ? 7 : 9;
+    }
 }
 #endif

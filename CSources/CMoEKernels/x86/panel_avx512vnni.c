@@ -18,6 +18,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "avx2.h"
+#include "avx512.h"
 
 enum { COLUMNS = 16, ROWS = 7 };  // an eighth row would cost more pointers than there are registers
 
@@ -56,6 +57,59 @@ typedef __m512i panel_vector;
 MOE_INLINE void store_panel(void *p, panel_vector v) { _mm512_store_si512(p, v); }
 /// Bytes with 128 added, of which the format's own offset is there already.
 MOE_INLINE panel_vector shifted(panel_vector v, int offset) { return _mm512_add_epi8(v, _mm512_set1_epi8((char)(128 - offset))); }
+
+// What panel_pack.h asks for.
+
+/// Sixteen rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
+MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[4]) {
+    const uint8_t *p = rows;
+    __m512i r[4];
+    for (size_t i = 0; i < 4; i++) {
+        const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p + i * stride)), load128(p + (i + 4) * stride), 1);
+        const __m256i high =
+            _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p + (i + 8) * stride)), load128(p + (i + 12) * stride), 1);
+        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    }
+    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
+    const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
+    out[0] = _mm512_unpacklo_epi64(a, c);
+    out[1] = _mm512_unpackhi_epi64(a, c);
+    out[2] = _mm512_unpacklo_epi64(b, d);
+    out[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+MOE_INLINE panel_vector bytes_of(int value) { return _mm512_set1_epi8((char)value); }
+MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm512_or_si512(a, b); }
+MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm512_and_si512(a, b); }
+MOE_INLINE panel_vector bits_left(panel_vector v, unsigned n) { return _mm512_slli_epi16(v, n); }
+MOE_INLINE panel_vector bits_right(panel_vector v, unsigned n) { return _mm512_srli_epi16(v, n); }
+MOE_INLINE panel_vector low_nibbles(panel_vector v) { return common(v, bytes_of(15)); }
+MOE_INLINE panel_vector high_nibbles(panel_vector v) { return common(bits_right(v, 4), bytes_of(15)); }
+MOE_INLINE panel_vector lowered(panel_vector v, int by) { return _mm512_sub_epi8(v, bytes_of(by)); }
+MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), indices);
+}
+
+/// The float16 of each row's first word, or second (negated), times the unsigned byte `index` of its int32.
+MOE_INLINE void store_scaled_byte(void *out, panel_vector words, bool second, panel_vector bytes, int index) {
+    const __m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(second ? _mm512_srli_epi32(words, 16) : words));
+    const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(bytes, (unsigned)(8 * index)), _mm512_set1_epi32(255));
+    const __m512 product = _mm512_mul_ps(d, _mm512_cvtepi32_ps(byte));
+    _mm512_store_ps(out, second ? _mm512_sub_ps(_mm512_setzero_ps(), product) : product);
+}
+MOE_INLINE void store_halves(void *out, const uint16_t halves[COLUMNS]) {
+    _mm512_store_ps(out, _mm512_cvtph_ps(load256(halves)));
+}
+/// Bytes 2 pair and 2 pair + 1 of each row, as floats.
+MOE_INLINE void store_signed_bytes(void *out, panel_vector bytes, int pair) {
+    const __m512i first = _mm512_slli_epi32(bytes, (unsigned)(24 - 16 * pair));
+    const __m512i second = _mm512_slli_epi32(bytes, (unsigned)(16 - 16 * pair));
+    _mm512_store_ps(out, _mm512_cvtepi32_ps(_mm512_srai_epi32(first, 24)));
+    _mm512_store_ps((float *)out + COLUMNS, _mm512_cvtepi32_ps(_mm512_srai_epi32(second, 24)));
+}
+
+MOE_INLINE __m256 row_halves_q8_0(const uint8_t *w) { return scales_q8_0(w); }
+MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return scales_q4_0(w); }
 
 #include "panel_body.h"
 
@@ -178,7 +232,11 @@ void moe_set_panel_avx512vnni(moe_kernels *table) {
     table->panel = panel;
     table->panel_columns = COLUMNS;
     table->panel_rows = ROWS;
-    table->panel_from = 3;
+    for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
+        const moe_type_traits *traits = moe_traits(type);
+        const bool nibbles = traits && (traits->range == MOE_RANGE_U4 || traits->range == MOE_RANGE_U5);
+        table->panel_from[type] = nibbles ? 8 : 9;
+    }
 }
 
 void moe_kernels_set_avx512vnni(moe_kernels *table) {
