@@ -42,7 +42,8 @@ sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer an
 bench: build ## Measure the embedded model under several policies
 	@$(BINARY) bench --prompt 256 --repetitions 5 --routing static --routing native --routing static:k=2
 
-bench-peers: build $(if $(PEER),,peer) ## Measure beside llama.cpp, in turns on the same files: Benchmarks/results (SHAPES=olmoe TYPES=Q4_K_M QUICK=1 LAYERS=4 BUDGET=minutes MODEL=… SEED=… THREADS=… PEER=… KEEP=1 FRESH=1)
+bench-peers: build $(if $(PEER),,peer) ## Measure beside llama.cpp, in turns on the same files: Benchmarks/results (SHAPES=olmoe TYPES=Q4_K_M LAYERS=4 QUICK=1 BUDGET=minutes MODEL=…)
+	@# Also: ROUNDS= SEED= THREADS= KEEP=1 FRESH=1 PEER=program, see bench.py --help.
 	@Tools/python_env.sh
 	@$(PYTHON) Tools/peers/bench.py $(if $(SHAPES),--shapes "$(SHAPES)") $(if $(TYPES),--types "$(TYPES)") $(if $(QUICK),--quick) \
 		$(if $(LAYERS),--layers $(LAYERS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUDGET),--budget $(BUDGET)) \

@@ -61,10 +61,10 @@ class Rows:
 
     def add(self, row: Row) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        isNew = not self.path.exists() or self.path.stat().st_size == 0
+        is_new = not self.path.exists() or self.path.stat().st_size == 0
         with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if isNew:
+            if is_new:
                 writer.writeheader()
             writer.writerow(asdict(row))
         self.rows.append(row)

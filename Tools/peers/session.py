@@ -36,6 +36,7 @@ class Session:
     def __init__(self, engine: Engine, launcher: Launcher, rows: Rows, plan: Plan, progress: Callable[[float, str], None]):
         self.engine, self.launcher, self.rows, self.plan, self.progress = engine, launcher, rows, plan, progress
         self.programs: dict[str, Program] = {}
+        self.dials: dict[str, float] = {}
 
     # Rows
 
@@ -48,9 +49,6 @@ class Session:
             time.strftime("%Y-%m-%dT%H:%M:%S"), shape, layers, kind, self.plan.setting, test, program, routing, round,
             f"{value:.6g}" if isinstance(value, float) else str(value), unit,
             f"{moe['mean_experts']:.4f}" if moe else "", str(moe["expert_bytes_read"]) if moe else ""))
-
-    def value(self, test: str, program: str) -> float:
-        return next(row.number for row in self.rows.of(self.plan.file) if row.test == test and row.program == program)
 
     # Steps
 
@@ -110,19 +108,24 @@ class Session:
             return None
         if run.routing == HALF:
             return f"static:k={k // 2}"
-        return f"top-p:p={self.value('dial', OURS):.6f},min=1,max={k}" if run.routing == DYNAMIC else "static"
+        return dynamic(self.dials[run.case.name], k) if run.routing == DYNAMIC else "static"
 
-    def dial(self, k: int) -> None:
-        """The p of top-p that gives k / 2 experts on average, found on the text that is generated."""
-        if self.has("dial", OURS):
-            return
-        count = next((case.generate for case in self.plan.cases if case.generate and case.batch == 1), 64)
+    def dial(self, case: Case, k: int) -> None:
+        """The p of top-p that gives k / 2 experts on average in this case: on the very tokens that are timed."""
+        name = case.name
+        known = next((row for row in self.rows.of(self.plan.file) if row.key[3:] == (name, OURS, "dial", 0)), None)
+        if known is None:
+            # A prompt of the same tokens routes as generating them does, and is faster.
+            asked = Case(prompt=case.generate) if case.batch == 1 and not case.depth and case.generate else case
 
-        def mean(p: float) -> float:
-            request = Case(prompt=count).request(self.plan.seed, f"top-p:p={p:.6f},min=1,max={k}")
-            return self.programs[OURS].ask(request)["moe"]["mean_experts"]
+            def mean(p: float) -> float:
+                return self.programs[OURS].ask(asked.request(self.plan.seed, dynamic(p, k)))["moe"]["mean_experts"]
 
-        self.add("dial", OURS, bisect(mean, k / 2), "")
+            guess = next(reversed(self.dials.values()), 0.5)  # cases differ little
+            self.dials[name] = solve(mean, k / 2, guess)
+            self.add(name, OURS, self.dials[name], "", "dial")
+        else:
+            self.dials[name] = known.number
 
     def rounds(self, model: Path, group: list[str], number: int, count: int, k: int) -> None:
         plan = self.plan
@@ -135,8 +138,9 @@ class Session:
             self.progress(number / count, f"loading {name}")
             self.programs[name] = self.launcher.start(name, model)
         if plan.dynamic and any(run.routing == DYNAMIC for run in orders[0]):
-            self.progress(number / count, "searching for the dial of dynamic routing")
-            self.dial(k)
+            for case in plan.cases:
+                self.progress(number / count, f"{case.name}, dial of dynamic routing")
+                self.dial(case, k)
         for turn, order in enumerate([orders[0], *orders]):  # the first is not counted: memory is touched, caches are filled
             if turn > 1 and time.monotonic() > plan.deadline:
                 say(f"bench-peers: {'-'.join(map(str, plan.file))}: time is over after {turn - 1} of {plan.rounds} rounds")
@@ -164,14 +168,23 @@ class Session:
             self.add(name, run.program, found["tokens"] / found["seconds"], "tokens/s", run.routing, round, found.get("moe"))
 
 
-def bisect(mean: Callable[[float], float], target: float, tolerance: float = 0.005, most: int = 16) -> float:
-    """The dial in (0, 1) at which `mean`, which grows with it, is nearest to `target`."""
-    low, high, best = 0.0, 1.0, (float("inf"), 0.5)
+def dynamic(dial: float, k: int) -> str:
+    return f"top-p:p={dial:.6f},min=1,max={k}"
+
+
+def solve(mean: Callable[[float], float], target: float, guess: float, tolerance: float = 0.005, most: int = 14) -> float:
+    """The dial in (0, 1) at which `mean`, which grows with it, is nearest to `target`: by secants, or by halving where a secant
+    leaves the interval that is left."""
+    low, high, best, last = 0.0, 1.0, (float("inf"), guess), None
     for _ in range(most):
-        middle = (low + high) / 2
-        found = mean(middle)
-        best = min(best, (abs(found - target), middle))
+        found = mean(guess)
+        best = min(best, (abs(found - target), guess))
         if best[0] <= tolerance * target:
             break
-        low, high = (middle, high) if found < target else (low, middle)
+        low, high = (guess, high) if found < target else (low, guess)
+        slope = (found - last[1]) / (guess - last[0]) if last and guess != last[0] else 0.0
+        last = (guess, found)
+        guess = guess + (target - found) / slope if slope > 0 else (low + high) / 2
+        if not low < guess < high:
+            guess = (low + high) / 2
     return round(best[1], 6)

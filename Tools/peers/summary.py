@@ -98,7 +98,7 @@ class Page:
         for name, caption, y, value, goal in (
                 ("", "speed over llama.cpp's better mode", "times llama.cpp's speed",
                  lambda f, case: f.against_peer(case), 1.0),
-                ("-limits", "share of the machine's limit", "share of bandwidth, int8 or sgemm peak",
+                ("-limits", "share of the machine's limit", "share of the limit",
                  lambda f, case: (f.achieved(case, OURS) or (0, None))[1], 1.0)):
             series = []
             for index, figures in enumerate(files):
@@ -112,7 +112,7 @@ class Page:
                 lines += [f"![{caption}]({file})", ""]
         if any(figures.has_fewer for figures in files):
             lines += [f"Fewer experts, moe-infer only: static at k = {k / 2:g}, and dynamic routing (`top-p`, its dial set for a mean "
-                      f"of {k / 2:g} on the text that is generated).", ""]
+                      f"of {k / 2:g} on the tokens of each case).", ""]
             lines += table(
                 ["type", "case", f"static k = {k}, tokens/s", f"static k = {k / 2:g}", "over k = " + str(k), "dynamic", "its mean k",
                  f"over k = {k}", f"over static k = {k / 2:g}"],
