@@ -73,7 +73,7 @@ class Run:
         stamp = LLAMA / "built"
         peer = "llama.cpp " + (stamp.read_text().split()[1] if stamp.exists() and options.peer.is_relative_to(LLAMA)
                                else build_of(options.peer))
-        self.setting = f"seed {options.seed}, {options.threads} threads, moe-infer {build_of(options.binary)}, {peer}"
+        self.setting = f"seed {options.seed}; threads {options.threads}; moe-infer {build_of(options.binary)}; {peer}"
         self.cases = QUICK if options.quick else FULL
         self.progress, self.code = Progress(1), 0
 

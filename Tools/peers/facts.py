@@ -33,7 +33,7 @@ class Facts:
 def of_inspection(found: dict) -> Facts:
     metadata = {entry["key"].split(".", 1)[-1]: entry["value"] for entry in found["metadata"]
                 if not entry["key"].startswith("general.")}
-    router, by_experts = found["router"], {entry["experts"]: entry["bytes"] for entry in found["bytes_per_token"]}
+    router, by_experts = found.get("router"), {entry["experts"]: entry["bytes"] for entry in found["bytes_per_token"]}
     routed = always = 0
     for tensor in found["tensors"]:
         if len(tensor["shape"]) < 2 or tensor["name"] in ("token_embd.weight", "output.weight"):

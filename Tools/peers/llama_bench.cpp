@@ -151,6 +151,7 @@ class Bench {
         parameters.n_seq_max = static_cast<uint32_t>(test.batch);
         const bool prompts = test.prompt || test.depth;
         parameters.n_batch = parameters.n_ubatch = static_cast<uint32_t>(prompts ? step : std::max<uint64_t>(test.batch, 32));
+        parameters.n_outputs_max = static_cast<uint32_t>(test.batch);  // only the last token of a prompt has logits: less memory
         parameters.n_threads = parameters.n_threads_batch = threads;
         parameters.no_perf = true;
         llama_context * ctx = llama_init_from_model(model, parameters);

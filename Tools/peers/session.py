@@ -65,12 +65,21 @@ class Session:
         try:
             for name in dict.fromkeys(name for group in groups for name in group):
                 self.starts(name, model)
+            if self.modes_are_alike(groups):
+                groups = [[OURS, REPACK]]
             for number, group in enumerate(groups):
                 self.rounds(model, group, number, len(groups), found.k)
         finally:
             self.close()
         if not self.has("other_work", MACHINE):
             self.add("other_work", MACHINE, others.cores(), "cores")
+
+    def modes_are_alike(self, groups: list[list[str]]) -> bool:
+        """llama.cpp repacks only some types on each CPU. A copy would show in its memory."""
+        if not any(PLAIN in group for group in groups):
+            return False
+        peak = {row.program: row.number for row in self.rows.of(self.plan.file) if row.test == "peak memory"}
+        return peak[REPACK] < 1.05 * peak[PLAIN]
 
     def close(self) -> None:
         for program in self.programs.values():
@@ -121,6 +130,8 @@ class Session:
             def mean(p: float) -> float:
                 return self.programs[OURS].ask(asked.request(self.plan.seed, dynamic(p, k)))["moe"]["mean_experts"]
 
+            if case.depth:  # the positions before it are computed once: as the peer computes them
+                self.programs[OURS].ask(case.request(self.plan.seed, STATIC))
             guess = next(reversed(self.dials.values()), 0.5)  # cases differ little
             self.dials[name] = solve(mean, k / 2, guess)
             self.add(name, OURS, self.dials[name], "", "dial")
@@ -155,6 +166,7 @@ class Session:
     def run(self, run: Run, k: int, round: int | None) -> None:
         """round: None to warm up."""
         name = run.case.name
+        time.sleep(0.05)  # threads of the program before spin for some milliseconds until they sleep
         if round is not None and self.has(name, run.program, run.routing, round):
             return
         if round is not None and not self.has(name, MACHINE, "bandwidth", round):

@@ -23,6 +23,10 @@ def speed(value: float | None) -> str:
     return number(value, 1 if value is not None and value < 200 else 0)
 
 
+def plural(count: str, what: str) -> str:
+    return f"{count} {what}" + ("" if count == "1" else "s")
+
+
 def times(found: list[float] | None) -> str:
     return "-" if found is None else targets.spread(found)
 
@@ -58,12 +62,13 @@ class Page:
         m = self.machine
         lines = [
             "# moe-infer and llama.cpp on the same files", "",
-            f"Measured on {self.date} by `make bench-peers` on {m.get('threads', '?')} threads of {m.get('cpu', '?')} "
+            f"Measured on {self.date} by `make bench-peers` on {plural(m.get('threads', '?'), 'thread')} of {m.get('cpu', '?')} "
             f"({m.get('features', '?')}); BLAS: {m.get('blas', '?')}. {'; '.join(self.settings)}.", "",
-            "Files have random weights. Both programs keep the model loaded, run the same random tokens (other ones in every "
+            ("Files have random weights. " if any(f.shape in SHAPES for f in self.files) else "") + "Both programs keep the model loaded, run the same random tokens (other ones in every "
             "sequence of a batch, so that sequences share experts by chance only) and take turns case by case. Speeds are medians "
             "over rounds; a ratio is the median over runs of the same round, with its quartiles. llama.cpp counts in the better of "
-            "two modes for each case: its default, which repacks weights (`repack`), and `--repack 0` (`plain`). Routing is static "
+            "two modes for each case: its default, which repacks weights (`repack`), and `--repack 0` (`plain`); `-` where it has nothing to "
+            "repack. Routing is static "
             "at the model's own k, unless a column says otherwise.", "",
             "ppN: a prompt of N tokens. tgN: N tokens generated, after 4096 positions with `at 4096`, in 8 sequences together with "
             "`x 8` (tokens of all sequences count). Generation is held against the bandwidth of memory: weights that a step must "
@@ -132,7 +137,7 @@ class Page:
             unit = {"bandwidth": "GB/s", "int8": "GOP/s", "sgemm": "GFLOP/s"}[figures.limit_name(case)]
             lines.append([
                 figures.type, case.name, speed(figures.median(case, peer)) if peer else "-",
-                {REPACK: "repack", PLAIN: "plain", None: "-"}[peer] if figures.type != "F16" else "-",
+                {REPACK: "repack", PLAIN: "plain", None: "-"}[peer] if figures.speeds(case, PLAIN) else "-",
                 speed(figures.median(case, OURS)), times(figures.against_peer(case)),
                 f"{number(mine[0], 0)} {unit} of {number(figures.limit(case), 0)}" if mine else "-",
                 f"{mine[1][0]:.2f}" if mine else "-", f"{theirs[1][0]:.2f}" if theirs else "-"])
