@@ -14,7 +14,7 @@ class Facts:
     k: int  # experts of a token; 0 for a dense model
     always_bytes: int  # weights that a step of generation reads besides routed experts: the head, no embeddings
     always_products: int  # multiplications of a prompt's token besides routed experts: no head, which only the last token needs
-    expert_products: int  # of one expert in every layer
+    expert_products: int  # of one expert in one layer
     cache_bytes: int  # keys and values of one position, as float16
 
     def rows(self) -> dict[str, int]:
@@ -25,9 +25,14 @@ class Facts:
         cached = case.batch * (case.depth + (case.generate - 1) / 2) * self.cache_bytes
         return case.generate * (self.always_bytes + cached) + expert_bytes
 
-    def operations(self, case: Case, mean_experts: float) -> float:
-        """Of a prompt: a product and a sum for each weight. Attention's own products are left out."""
-        return 2 * case.prompt * (self.always_products + self.expert_products * mean_experts)
+    def operations(self, case: Case, evaluations: float) -> float:
+        """Of a prompt: a product and a sum for each weight. Attention's own products are left out.
+        evaluations: (token, layer, expert) triples that are computed."""
+        return 2 * (case.prompt * self.always_products + self.expert_products * evaluations)
+
+    def peer_evaluations(self, case: Case, layers: int) -> int:
+        """llama.cpp computes the last layer's experts only for the token whose logits are wanted."""
+        return self.k * (case.prompt * (layers - 1) + 1)
 
 
 def of_inspection(found: dict) -> Facts:
@@ -51,5 +56,5 @@ def of_inspection(found: dict) -> Facts:
     return Facts(
         file_bytes=found["bytes_total"], k=router["experts_per_token"] if router else 0,
         always_bytes=2 * by_experts[1] - by_experts[2] if router else by_experts[0], always_products=always,
-        expert_products=routed // router["experts"] if router else 0,
+        expert_products=routed // router["experts"] // found["layers"] if router else 0,
         cache_bytes=2 * 2 * found["layers"] * kv_heads * head)

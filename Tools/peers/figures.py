@@ -61,14 +61,15 @@ class FileFigures:
         return "bandwidth" if not case.prompt else "sgemm" if self.type in ("F16", "F32", "BF16") else "int8"
 
     def work(self, case: Case, program: str, routing: str) -> float | None:
-        """Bytes that generation reads or operations that a prompt takes, in a run. The peer's experts are those that ours took:
-        the tokens are the same."""
+        """Bytes that generation reads or operations that a prompt takes, in a run. The experts that the peer reads are those
+        that ours reads: the tokens are the same."""
         mine = self.values.get((case.name, OURS, routing if program == OURS else STATIC))
         if not mine:
             return None
         row = next(iter(mine.values()))
         if case.prompt:
-            return self.facts.operations(case, float(row.mean_experts or 0))
+            return self.facts.operations(case, float(row.expert_evaluations or 0) if program == OURS else
+                                         self.facts.peer_evaluations(case, self.layers))
         return self.facts.bytes_read(case, float(row.expert_bytes or 0))
 
     def achieved(self, case: Case, program: str, routing: str = STATIC) -> tuple[float, Spread] | None:

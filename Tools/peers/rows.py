@@ -26,6 +26,7 @@ class Row:
     unit: str
     mean_experts: str = ""
     expert_bytes: str = ""
+    expert_evaluations: str = ""
 
     @property
     def file(self) -> tuple[str, int, str]:

@@ -48,7 +48,7 @@ class Session:
         self.rows.add(Row(
             time.strftime("%Y-%m-%dT%H:%M:%S"), shape, layers, kind, self.plan.setting, test, program, routing, round,
             f"{value:.6g}" if isinstance(value, float) else str(value), unit,
-            f"{moe['mean_experts']:.4f}" if moe else "", str(moe["expert_bytes_read"]) if moe else ""))
+            f"{moe['mean_experts']:.4f}" if moe else "", *(str(moe[key]) if moe else "" for key in ("expert_bytes_read", "expert_evaluations"))))
 
     # Steps
 

@@ -74,7 +74,9 @@ class Page:
             "`x 8` (tokens of all sequences count). Generation is held against the bandwidth of memory: weights that a step must "
             "read, experts of all sequences once, and the KV cache. A prompt is held against the CPU: int8 products summed in "
             f"registers ({m.get('int8', '?')}), or sgemm for float weights; attention's own products are left out. The limits are "
-            "measured beside each case.", ""]
+            "measured beside each case.", "",
+            "llama.cpp computes the last layer's experts of a prompt only for the token whose logits are wanted, which saves it a "
+            "part of one layer's work: much of all where layers are few.", ""]
         if m.get("warnings"):
             lines += [f"**`moe-infer doctor` warns: {m['warnings']}.**", ""]
         busy = [f for f in self.files if (f.single("other_work", "machine") or 0) > 0.15]

@@ -180,7 +180,7 @@ class Measurements(unittest.TestCase):
             "tensors": [{"name": part.name, "shape": list(part.shape)} for part in parts]})
         self.assertEqual(facts.cache_bytes, 2 * 2 * 16 * 2048)
         self.assertAlmostEqual(facts.bytes_read(Case(generate=1), 8 * routed / 64) / 1e9, 1.25, delta=0.02)
-        self.assertAlmostEqual(facts.operations(Case(prompt=1), 8) / 1e9, 2.15, delta=0.01)
+        self.assertAlmostEqual(facts.operations(Case(prompt=1), 8 * 16) / 1e9, 2.15, delta=0.01)
         deep = facts.bytes_read(Case(generate=2, batch=3, depth=100), 7.0) - facts.bytes_read(Case(generate=2, batch=3), 7.0)
         self.assertEqual(deep, 2 * 3 * 100 * facts.cache_bytes)
 
@@ -202,12 +202,13 @@ class Measurements(unittest.TestCase):
 
 
 def row(test: str, program: str, value, routing: str = "", round: int = 0, unit: str = "", experts: str = "", size: str = "",
-        kind: str = "Q4_K_M", setting: str = "s") -> Row:
-    return Row("2026-01-01T00:00:00", "olmoe", 16, kind, setting, test, program, routing, round, str(value), unit, experts, size)
+        evaluations: str = "", kind: str = "Q4_K_M", setting: str = "s") -> Row:
+    return Row("2026-01-01T00:00:00", "olmoe", 16, kind, setting, test, program, routing, round, str(value), unit, experts, size,
+               evaluations)
 
 
 def measured() -> list[Row]:
-    facts = Facts(4_000_000_000, 8, 200_000_000, 300_000_000, 100_000_000, 100_000)
+    facts = Facts(4_000_000_000, 8, 200_000_000, 300_000_000, 100_000_000 // 16, 100_000)
     rows = [row(name, "file", value) for name, value in facts.rows().items()]
     for number, (mine, repack, plain) in enumerate(((30, 20, 24), (33, 22, 22), (60, 30, 40)), 1):
         rows += [row("tg64", OURS, mine, STATIC, number, "tokens/s", "8.0", str(64 * 400_000_000)),
@@ -215,7 +216,7 @@ def measured() -> list[Row]:
                  row("tg64", OURS, 1.6 * mine, DYNAMIC, number, "tokens/s", "4.0", str(64 * 200_000_000)),
                  row("tg64", REPACK, repack, STATIC, number, "tokens/s"), row("tg64", PLAIN, plain, STATIC, number, "tokens/s"),
                  row("tg64", "machine", 40, "bandwidth", number, "GB/s"),
-                 row("pp512", OURS, 200, STATIC, number, "tokens/s", "8.0", "1"),
+                 row("pp512", OURS, 200, STATIC, number, "tokens/s", "8.0", "1", str(512 * 16 * 8)),
                  row("pp512", REPACK, 100, STATIC, number, "tokens/s"), row("pp512", "machine", 880, "int8", number, "GOP/s")]
     rows += [row("load", OURS, 0.4, round=1), row("load", OURS, 0.2, round=2), row("peak memory", OURS, 4_100_000_000)]
     return rows
@@ -242,6 +243,8 @@ class Figures(unittest.TestCase):
         rate, shares = figures.achieved(case_named("pp512"), OURS)
         self.assertAlmostEqual(rate, 200 * 2 * (0.3 + 0.8))
         self.assertAlmostEqual(shares[0], 0.5)
+        theirs, _ = figures.achieved(case_named("pp512"), REPACK)
+        self.assertAlmostEqual(theirs, 100 * 2 * (0.3 + 0.8 * (15 * 512 + 1) / (16 * 512)))
 
     def test_goals(self):
         lines = {line[0]: line[1:] for line in targets.judged([FileFigures(measured())])}
