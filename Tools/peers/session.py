@@ -19,6 +19,8 @@ LIMITS = {"bandwidth": ("bandwidth_gbs", "GB/s"), "int8": ("int8_gops", "GOP/s")
 # Rounds of the second pass, where not all programs fit into memory, are numbered from here.
 PASS = 100
 STARTS = 2
+# Seconds. Threads of the program before spin for some milliseconds until they sleep.
+PAUSE = 0.05
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Session:
         try:
             for name in dict.fromkeys(name for group in groups for name in group):
                 self.starts(name, model)
-            if self.modes_are_alike(groups):
+            if self.modes_are_alike(groups, found.file_bytes):
                 groups = [[OURS, REPACK]]
             for number, group in enumerate(groups):
                 self.rounds(model, group, number, len(groups), found.k)
@@ -74,12 +76,12 @@ class Session:
         if not self.has("other_work", MACHINE):
             self.add("other_work", MACHINE, others.cores(), "cores")
 
-    def modes_are_alike(self, groups: list[list[str]]) -> bool:
+    def modes_are_alike(self, groups: list[list[str]], file_bytes: int) -> bool:
         """llama.cpp repacks only some types on each CPU. A copy would show in its memory."""
         if not any(PLAIN in group for group in groups):
             return False
         peak = {row.program: row.number for row in self.rows.of(self.plan.file) if row.test == "peak memory"}
-        return peak[REPACK] < 1.05 * peak[PLAIN]
+        return peak[REPACK] - peak[PLAIN] < 0.05 * file_bytes
 
     def close(self) -> None:
         for program in self.programs.values():
@@ -166,7 +168,7 @@ class Session:
     def run(self, run: Run, k: int, round: int | None) -> None:
         """round: None to warm up."""
         name = run.case.name
-        time.sleep(0.05)  # threads of the program before spin for some milliseconds until they sleep
+        time.sleep(PAUSE)
         if round is not None and self.has(name, run.program, run.routing, round):
             return
         if round is not None and not self.has(name, MACHINE, "bandwidth", round):
