@@ -29,6 +29,8 @@ typedef struct loop {
     int32_t products;  // int8 products in one vector step
 } loop;
 
+#if !defined(__aarch64__)
+
 static int32_t loop_plain(int64_t rounds) {
     int32_t sums[SUMS] = {0};
     int8_t a = 3;
@@ -41,6 +43,8 @@ static int32_t loop_plain(int64_t rounds) {
     for (int j = 1; j < SUMS; j++) sums[0] ^= sums[j];
     return sums[0];
 }
+
+#endif
 
 #if defined(__x86_64__)
 

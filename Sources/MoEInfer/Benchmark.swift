@@ -168,13 +168,15 @@ struct Benchmark {
                 runner, tokens: tokens[0], from: test.depth, blockTable: tables[0], routing: routing,
                 statistics: statistics)
         case .generation:
+            var forward = ForwardBatch()
             for step in 0..<test.count {
                 try Task.checkCancellation()
-                var forward = ForwardBatch()
+                forward.reset()
                 for sequence in 0..<test.batch {
                     forward.append(
-                        tokens: [tokens[sequence][step]], firstPosition: test.depth + step,
-                        blockTable: tables[sequence], phase: .decode, routing: routing, observer: statistics, logits: [0])
+                        tokens: CollectionOfOne(tokens[sequence][step]), firstPosition: test.depth + step,
+                        blockTable: tables[sequence], phase: .decode, routing: routing, observer: statistics,
+                        logits: CollectionOfOne(0))
                 }
                 let (_, seconds) = try runner.run(forward)
                 statistics?.addForward(seconds: seconds)

@@ -35,7 +35,7 @@ MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, int offset, 
 }
 
 static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                 size_t ahead_bytes, uint8_t *panel) {
+                 moe_ahead ahead, uint8_t *panel) {
     const moe_type_traits *traits = moe_traits(type);
     const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
@@ -43,9 +43,10 @@ static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t
     const int offset = traits->offset;
     _Alignas(64) moe_chunk unpacked[COLUMNS];
     bool cleared = false;
+    moe_fetching fetch = fetching(ahead, chunks);
     for (size_t c = 0; c < chunks; c++) {
         const int64_t left = k / 32 - (int64_t)c * 8;
-        prefetch_part(rows + (size_t)n * row_bytes, ahead_bytes, c, chunks);
+        fetch_part(&fetch);
         if (n == COLUMNS && left >= 8 &&
             direct(type, rows + c * chunk_bytes, row_bytes, panel + c * block_bytes, chunks * block_bytes)) {
             continue;
