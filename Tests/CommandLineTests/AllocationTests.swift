@@ -14,7 +14,8 @@ import Testing
             let process = Process()
             process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
             process.arguments = [
-                compiler, "-O1", "-shared", "-fPIC", Fixtures.directory.appendingPathComponent("allocations/count.c").path, "-o", library,
+                compiler, "-O1", "-shared", "-fPIC", Fixtures.directory.appendingPathComponent("allocations/count.c").path,
+                "-o", library,
             ]
             process.standardError = FileHandle.nullDevice
             try process.run()
