@@ -42,7 +42,7 @@ final class Sequence {
         tokens = prompt
         self.options = options
         self.ticket = ticket
-        let statistics = RoutingStatistics()
+        let statistics = RoutingStatistics(everyToken: false)
         self.statistics = statistics
         observer = options.observer.map { ObserverPair(first: statistics, second: $0) } ?? statistics
         self.limit = limit
@@ -159,6 +159,8 @@ private final class ObserverPair: RoutingObserver {
         self.first = first
         self.second = second
     }
+
+    var needsEveryToken: Bool { first.needsEveryToken || second.needsEveryToken }
 
     func observe(_ event: borrowing RoutingEvent) {
         first.observe(event)

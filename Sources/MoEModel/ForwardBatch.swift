@@ -79,3 +79,28 @@ package struct ForwardBatch: Sendable {
                 routing: routing, observer: observer))
     }
 }
+
+extension ForwardBatch {
+    /// The rows whose logits are wanted, as a batch of their own, for what comes after the last layer's attention: the other rows
+    /// have left their keys and values, and nobody reads more of them. nil: all rows are wanted, or an observer wants all.
+    ///
+    /// Example: of a prompt's 512 rows one is wanted; of a chunk in the middle of a prompt, none.
+    func wanted() -> ForwardBatch? {
+        if logitRows.count == count || slices.contains(where: { $0.observer?.needsEveryToken ?? false }) { return nil }
+        var rest = ForwardBatch()
+        var next = 0
+        for slice in slices {
+            let first = next
+            while next < logitRows.count, Int(logitRows[next]) < slice.start + slice.count { next += 1 }
+            if first == next { continue }
+            let (start, end) = (Int(logitRows[first]), Int(logitRows[next - 1]) + 1)
+            // Neighbours only: a slice's rows have positions one after the other.
+            if end - start != next - first { return nil }
+            rest.append(
+                tokens: tokens[start..<end], firstPosition: slice.firstPosition + start - slice.start,
+                blockTable: slice.blockTable, phase: slice.phase, routing: slice.routing, observer: slice.observer,
+                logits: 0..<(end - start))
+        }
+        return rest
+    }
+}

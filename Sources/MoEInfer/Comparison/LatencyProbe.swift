@@ -114,6 +114,7 @@ struct LatencyProbe {
 final class PhaseStatistics: RoutingObserver {
     let prefill = RoutingStatistics()
     let decode = RoutingStatistics()
+    let needsEveryToken = false
 
     func observe(_ event: borrowing RoutingEvent) {
         switch event.phase {
