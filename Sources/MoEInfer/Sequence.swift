@@ -126,7 +126,9 @@ final class Sequence {
             let row = UnsafeMutableBufferPointer(rebasing: rows[accepted * width..<(accepted + 1) * width])
             try check(UnsafeBufferPointer(row))
             reason = advance(row, scratch: scratch, raw: raw)
-            guard reason == nil, let draft, accepted < draft.tokens.count, draft.tokens[accepted] == tokens.last else { break }
+            guard reason == nil, let draft, accepted < draft.tokens.count, draft.tokens[accepted] == tokens.last else {
+                break
+            }
             draft.accept(accepted, observer: observer)
             accepted += 1
         }
@@ -172,7 +174,8 @@ final class Sequence {
         return GenerationResult(
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
             tokenExperts: tokenExperts,
-            usage: .init(promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage,
+            usage: .init(
+                promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage,
                 speculation: draft?.usage),
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,

@@ -5,7 +5,7 @@
 /// A draft's n-th token is worth checking while the chance that it and all before it are right, chance^n, is at least its cost.
 /// With a cost of 0.4, a chance of 0.9 gives drafts of 8 tokens, 0.7 of 2, 0.3 none. Where none pays, one token is tried after
 /// 1, 2, 4 … 64 steps.
-struct DraftLength {
+package struct DraftLength {
     private let maximum: Int
     private let cost: Float
     /// That the next drafted token is right, given that those before it are: an average that forgets.
@@ -14,13 +14,13 @@ struct DraftLength {
     private var pause = 1
     private var waiting = 0
 
-    init(maximum: Int, cost: Float) {
+    package init(maximum: Int, cost: Float) {
         self.maximum = maximum
         self.cost = cost
     }
 
     /// Asked once a step.
-    mutating func next() -> Int {
+    package mutating func next() -> Int {
         if waiting > 0 {
             waiting -= 1
             return 0
@@ -37,7 +37,7 @@ struct DraftLength {
     /// - Parameters:
     ///   - drafted: at least 1.
     ///   - accepted: how many of the first were right; the one after them was wrong, if there is one.
-    mutating func checked(drafted: Int, accepted: Int) {
+    package mutating func checked(drafted: Int, accepted: Int) {
         for _ in 0..<accepted { chance = memory * chance + (1 - memory) }
         if accepted < drafted { chance *= memory }
         if chance >= cost {

@@ -66,9 +66,6 @@ final class SequenceDraft {
     }
 
     var usage: SpeculationUsage {
-        SpeculationUsage(
-            steps: steps, drafted: drafted, accepted: accepted,
-            tokensPerStep: steps == 0 ? 1 : Double(steps + accepted) / Double(steps),
-            acceptanceRate: drafted == 0 ? 0 : Double(accepted) / Double(drafted), moe: waste.usage)
+        SpeculationUsage(steps: steps, drafted: drafted, accepted: accepted, moe: waste.usage)
     }
 }

@@ -84,8 +84,9 @@ extension Speculation {
                 PerLayer(count), maximum: try fields.integer("max", maximumRange) ?? 4,
                 cost: try fields.number("cost", 0...1))
         default:
+            let kind = parts[0].trimmingSpaces
             throw SpeculationSpecificationError(
-                description: "speculation '\(text)': unknown kind '\(parts[0].trimmingSpaces)'; expected off, lookup or experts")
+                description: "speculation '\(text)': unknown kind '\(kind)'; expected off, lookup or experts")
         }
         try fields.finish()
         return speculation
@@ -118,6 +119,15 @@ public struct SpeculationUsage: Sendable, Equatable, Encodable {
         case acceptanceRate = "acceptance_rate"
         case moe
     }
+
+    init(steps: Int, drafted: Int, accepted: Int, moe: MoEUsage?) {
+        self.steps = steps
+        self.drafted = drafted
+        self.accepted = accepted
+        self.moe = moe
+        tokensPerStep = steps == 0 ? 1 : Double(steps + accepted) / Double(steps)
+        acceptanceRate = drafted == 0 ? 0 : Double(accepted) / Double(drafted)
+    }
 }
 
 extension LLM {
@@ -127,7 +137,7 @@ extension LLM {
         if speculation.isOff { return }
         if routing.decode?.batchPolicy != nil {
             throw RequestError(
-                "speculation needs a policy that routes each token by itself: by the batch's union, drafts would change the text")
+                "speculation needs a policy that routes each token by itself: drafts would be part of the batch's union")
         }
         if case .model(let policy) = speculation.source,
             let problem = policy.problem(layerCount: layerCount, expertCount: expertCount)

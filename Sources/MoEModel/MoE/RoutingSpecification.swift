@@ -49,7 +49,9 @@ public enum RoutingSpecification {
         return policy
     }
 
-    private static func reroute(_ base: any RoutingPolicy, _ fields: inout SpecificationFields, of text: String) throws -> Rerouting {
+    private static func reroute(
+        _ base: any RoutingPolicy, _ fields: inout SpecificationFields, of text: String
+    ) throws -> Rerouting {
         let policy = Rerouting(
             base, margin: try fields.numbers("margin", 0...1).map(PerLayer.init),
             entropy: try fields.numbers("entropy", 0...1).map(PerLayer.init), deviations: try fields.number("z", 0...100),
