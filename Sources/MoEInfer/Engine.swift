@@ -181,10 +181,11 @@ package actor Engine {
             guard let sequence = sequences[slice.id] else { continue }
             sequence.begin()
             let routing = sequence.options.routing.policy(for: slice.phase)
+            let count = slice.range.count
             batch.append(
                 tokens: sequence.tokens[slice.range], firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
                 phase: slice.phase, routing: routing, observer: slice.isReplay ? nil : sequence.observer,
-                logits: slice.samples ? [slice.range.count - 1] : [])
+                logits: slice.samples ? count - 1..<count : 0..<0)
             guard let draft = sequence.draft else { continue }
             for (index, token) in draft.tokens.enumerated() {
                 batch.append(

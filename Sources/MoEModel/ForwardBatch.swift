@@ -69,8 +69,8 @@ package struct ForwardBatch: Sendable {
     ) {
         let start = tokens.count
         tokens.append(contentsOf: newTokens)
-        positions.append(contentsOf: (0..<newTokens.count).map { Int32(firstPosition + $0) })
-        logitRows.append(contentsOf: logits.map { Int32(start + $0) })
+        for index in 0..<newTokens.count { positions.append(Int32(firstPosition + index)) }
+        for row in logits { logitRows.append(Int32(start + row)) }
         slices.append(
             Slice(
                 start: start, count: newTokens.count, firstPosition: firstPosition, blockTable: blockTable, phase: phase,

@@ -75,7 +75,8 @@ struct SpeculationOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Guess tokens and check several in one step: off, lookup[:n=3,max=8] (what followed the same words before), \
-            experts:k=1[,max=4] (the model itself with k experts); each with cost=0.4. The text is the same, its speed is not.
+            experts:k=1[,max=4] (the model itself with k experts); each with cost=0.5, what a drafted token costs of a step: the \
+            less, the longer the drafts. The text is the same, its speed is not.
             """,
             valueName: "spec"))
     var speculate = "off"

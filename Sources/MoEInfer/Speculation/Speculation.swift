@@ -26,8 +26,9 @@ public struct Speculation: Sendable {
     package let source: Source
     /// The most tokens of a draft.
     public let maximum: Int
-    /// What checking one more token costs, as a share of a step: a draft ends where the chance that it holds so far is smaller.
-    /// The chance is estimated from the drafts before.
+    /// What drafting and checking one more token costs, as a share of a step without drafts: 0 to 1. With it and with how earlier
+    /// drafts fared, drafts are made as long as pays. Not measured, so that a run can be repeated; `moe-infer bench --speculate`
+    /// tells what suits a machine.
     public let cost: Float
 
     package init(_ source: Source, maximum: Int, cost: Float) {
@@ -37,8 +38,6 @@ public struct Speculation: Sendable {
     }
 
     package static let maximumRange = 1...32
-    private static let defaultCost: Float = 0.4
-
     /// One token a step.
     public static let off = Speculation(.none, maximum: 0, cost: 1)
 
@@ -47,16 +46,16 @@ public struct Speculation: Sendable {
     /// - Parameters:
     ///   - longest: tokens that are looked for; fewer, down to 2, where so many are not found.
     ///   - maximum: 1 to 32.
-    public static func lookup(longest: Int = 3, maximum: Int = 8, cost: Float? = nil) -> Speculation {
-        Speculation(.text(LookupDrafter(longest: longest)), maximum: maximum, cost: cost ?? defaultCost)
+    public static func lookup(longest: Int = 3, maximum: Int = 8, cost: Float = 0.5) -> Speculation {
+        Speculation(.text(LookupDrafter(longest: longest)), maximum: maximum, cost: cost)
     }
 
     /// Drafts with the same weights and fewer experts, under static routing.
     /// - Parameters:
     ///   - count: experts of a draft, by layer.
     ///   - maximum: 1 to 32.
-    public static func experts(_ count: PerLayer<Int>, maximum: Int = 4, cost: Float? = nil) -> Speculation {
-        Speculation(.model(StaticRouting(expertsPerToken: count)), maximum: maximum, cost: cost ?? defaultCost)
+    public static func experts(_ count: PerLayer<Int>, maximum: Int = 4, cost: Float = 0.8) -> Speculation {
+        Speculation(.model(StaticRouting(expertsPerToken: count)), maximum: maximum, cost: cost)
     }
 
     public var isOff: Bool { if case .none = source { true } else { maximum == 0 } }
@@ -75,14 +74,14 @@ extension Speculation {
         case "lookup":
             speculation = .lookup(
                 longest: try fields.integer("n", 1...64) ?? 3, maximum: try fields.integer("max", maximumRange) ?? 8,
-                cost: try fields.number("cost", 0...1))
+                cost: try fields.number("cost", 0...1) ?? 0.5)
         case "experts":
             guard let count = try fields.integers("k", 0...1024) else {
                 throw SpeculationSpecificationError(description: "speculation '\(text)': 'k' is missing")
             }
             speculation = .experts(
                 PerLayer(count), maximum: try fields.integer("max", maximumRange) ?? 4,
-                cost: try fields.number("cost", 0...1))
+                cost: try fields.number("cost", 0...1) ?? 0.8)
         default:
             let kind = parts[0].trimmingSpaces
             throw SpeculationSpecificationError(
