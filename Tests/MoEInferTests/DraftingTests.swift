@@ -87,28 +87,36 @@ import Testing
     // MARK: Length
 
     @Test func lengthFollowsSuccess() {
-        var length = DraftLength(maximum: 8, cost: 0.4)
-        #expect(length.next() == 2, "2.44 tokens in 1.8 steps' time")
-        for _ in 0..<6 { length.checked(drafted: 4, accepted: 4) }
-        #expect(length.next() == 8)
-        length.checked(drafted: 8, accepted: 0)
-        #expect((1...3).contains(length.next()))
+        var length = DraftLength(maximum: 8, cost: 0.5)
+        #expect(length.next() == 2, "2.44 tokens in 2 steps' time; one: 1.8 in 1.5, three: 2.95 in 2.5")
+        length.checked(drafted: 2, accepted: 2)
+        #expect(length.next() == 4, "right to its end: twice as long")
+        length.checked(drafted: 4, accepted: 4)
+        for _ in 0..<6 {
+            #expect(length.next() == 8)
+            length.checked(drafted: 8, accepted: 8)
+        }
+        length.checked(drafted: 8, accepted: 3)
+        #expect(length.next() == 2, "after a wrong one as if nothing had been")
         // Nothing is ever right: one token is tried, more and more rarely.
         var tries: [Int] = []
         for step in 0..<400 {
             let count = length.next()
             if count == 0 { continue }
             tries.append(step)
+            #expect(count <= 2)
             length.checked(drafted: count, accepted: 0)
         }
         let gaps = zip(tries, tries.dropFirst()).map { $1 - $0 }
         #expect(gaps == gaps.sorted() && gaps.last == 65 && tries.count < 20, "\(tries)")
-        // And it comes back.
-        for _ in 0..<500 {
-            let count = length.next()
-            if count > 0 { length.checked(drafted: count, accepted: count) }
+        // And it comes back, at once.
+        var steps = 0
+        while length.next() == 0 { steps += 1 }
+        #expect(steps <= 64)
+        for expected in [2, 4, 8] {
+            length.checked(drafted: expected / 2, accepted: expected / 2)
+            #expect(length.next() == expected)
         }
-        #expect(length.next() == 8)
     }
 
     @Test func lengthAtTheEndsOfItsRange() {

@@ -205,8 +205,8 @@ import Testing
     // MARK: Paths
 
     /// Whoever multiplies and however keys are stored: rows of drafts take the path of a token alone.
-    @Test(arguments: MatmulPlan.Mode.allCases, [nil, KVCache.Precision.f32])
-    func everyPath(mode: MatmulPlan.Mode, precision: KVCache.Precision?) async throws {
+    @Test(arguments: MatmulPlan.Mode.allCases, KVCache.Precision.allCases)
+    func everyPath(mode: MatmulPlan.Mode, precision: KVCache.Precision) async throws {
         let llm = try await Self.llm {
             $0.gemm = mode
             $0.kvPrecision = precision
@@ -215,6 +215,23 @@ import Testing
         for (name, speculation) in Self.drafters(for: plain) {
             let found = try await Outcome(llm, Self.prompts[3], Self.options(16), RoutingChoice(), speculation)
             found.expectSame(as: plain, "\(name), \(mode)")
+        }
+    }
+
+    /// Attention cuts its work by what there is of it: a row's bits must not depend on the cut.
+    @Test(arguments: KVCache.Precision.allCases) func aLongContext(precision: KVCache.Precision) async throws {
+        let llm = try await Self.llm {
+            $0.context = 512
+            $0.kvPrecision = precision
+            $0.threads = 3
+        }
+        let prompt = String(repeating: Self.prompts.joined(separator: " "), count: 9)
+        let tokens = Array(try llm.tokenizer.encode(prompt).prefix(440))
+        #expect(tokens.count == 440)
+        let plain = try await Outcome(llm, tokens: tokens, Self.options(60))
+        for (name, speculation) in Self.drafters(for: plain) {
+            let found = try await Outcome(llm, tokens: tokens, Self.options(60), RoutingChoice(), speculation)
+            found.expectSame(as: plain, name)
         }
     }
 
