@@ -24,6 +24,9 @@ package actor Engine {
     package private(set) var largestBatch = 0
     private let scratch = SamplingScratch()
     private let raw = LogitsCopy()
+    /// Of the step under way; its memory is kept.
+    private var batch = ForwardBatch()
+    private var draftBatch = ForwardBatch()
 
     init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) {
         scheduler = Scheduler(
@@ -126,11 +129,16 @@ package actor Engine {
 
     private func step() throws {
         collectCancelled()
+        // Nobody's observers and policies stay behind.
+        defer {
+            batch.reset()
+            draftBatch.reset()
+        }
         let slices = scheduler.schedule { sequences[$0]?.planDraft() ?? 0 }
         if slices.isEmpty { return }
         largestBatch = max(largestBatch, slices.count)
         try draft(slices)
-        let batch = batch(of: slices)
+        fillBatch(slices)
         let (logits, seconds) = try runner.run(batch)
 
         let width = runner.vocabularySize
@@ -170,13 +178,12 @@ package actor Engine {
             draft.truncate(to: slice.drafts)
             if slice.drafts > 0, draft.routing != nil { drafts.add(sequence, slice) }
         }
-        try drafts.run()
+        try drafts.run(&draftBatch)
     }
 
     /// The rows of all slices. A drafted token's row is a slice of its own: it takes the paths and gets the experts that it would
     /// alone, so that its bits are those of a step without drafts.
-    private func batch(of slices: [Scheduler.Slice]) -> ForwardBatch {
-        var batch = ForwardBatch()
+    private func fillBatch(_ slices: [Scheduler.Slice]) {
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
             sequence.begin()
@@ -194,7 +201,6 @@ package actor Engine {
                     logits: CollectionOfOne(0), continuesPrevious: true)
             }
         }
-        return batch
     }
 }
 

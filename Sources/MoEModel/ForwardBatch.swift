@@ -58,18 +58,27 @@ package struct ForwardBatch: Sendable {
 
     package var count: Int { tokens.count }
 
+    /// Takes everything out and keeps the memory: a decode loop fills one batch again and again, and allocates nothing.
+    package mutating func reset() {
+        tokens.removeAll(keepingCapacity: true)
+        positions.removeAll(keepingCapacity: true)
+        slices.removeAll(keepingCapacity: true)
+        logitRows.removeAll(keepingCapacity: true)
+    }
+
     /// Appends the next rows of a sequence.
     /// - Parameters:
     ///   - logits: which of the new rows need logits, counted from 0.
     ///   - continuesPrevious: see ``Slice/continuesPrevious``; `blockTable` is then that of the slice before.
+    @inlinable  // so that it is specialised for the caller's collections: boxing them would allocate
     package mutating func append(
         tokens newTokens: some Collection<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
         routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: some Sequence<Int>,
         continuesPrevious: Bool = false
     ) {
         let start = tokens.count
-        tokens.append(contentsOf: newTokens)
-        for index in 0..<newTokens.count { positions.append(Int32(firstPosition + index)) }
+        for token in newTokens { tokens.append(token) }
+        for row in 0..<newTokens.count { positions.append(Int32(firstPosition + row)) }
         for row in logits { logitRows.append(Int32(start + row)) }
         slices.append(
             Slice(

@@ -47,6 +47,9 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "With --speculate: 0 is greedy, where small models repeat themselves and drafts look better.")
     var temperature: Float = 0
 
+    @Flag(help: "Show where the time of a step goes, stage by stage, instead of the speed alone.")
+    var profile = false
+
     @OptionGroup var model: ModelOptions
 
     @Flag(help: "Write a JSON list.")
@@ -55,6 +58,7 @@ struct BenchCommand: AsyncParsableCommand {
     func validate() throws {
         if prompt < 0 || generate < 0 { throw ValidationError("--prompt and --generate must not be negative") }
         if repetitions < 1 { throw ValidationError("--repetitions must be at least 1") }
+        if text != nil, profile { throw ValidationError("--profile takes no --text") }
         if text != nil, prompt < 1 || generate < 1 || !batch.isEmpty {
             throw ValidationError("--text needs --prompt and --generate of at least 1, and takes no --batch")
         }
@@ -78,6 +82,10 @@ struct BenchCommand: AsyncParsableCommand {
             return
         }
         let batches = batch.isEmpty ? [1] : batch
+        if profile {
+            try await profileSteps(policies, batches: batches)
+            return
+        }
         let (prompt, generate, repetitions, quiet) = (prompt, generate, repetitions, json)
         let llm = try await model.load()
         let results = try await Interrupts.cancelling {

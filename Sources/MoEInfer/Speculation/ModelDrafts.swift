@@ -17,17 +17,19 @@ struct ModelDrafts {
 
     mutating func add(_ sequence: Sequence, _ slice: Scheduler.Slice) { drafting.append((sequence, slice)) }
 
-    func run() throws {
+    /// - Parameter batch: whose memory to use.
+    func run(_ batch: inout ForwardBatch) throws {
         for (sequence, _) in drafting { sequence.beginDraft() }
         defer { for (sequence, _) in drafting { sequence.endDraft() } }
         for index in 0..<(drafting.map(\.slice.drafts).max() ?? 0) {
-            var batch = ForwardBatch()
+            batch.reset()
             for (sequence, slice) in drafting where index < slice.drafts {
                 guard let draft = sequence.draft, let routing = draft.routing else { continue }
                 let token = draft.tokens.last ?? sequence.tokens[slice.range.lowerBound]
                 batch.append(
                     tokens: CollectionOfOne(token), firstPosition: slice.range.lowerBound + index,
-                    blockTable: slice.blockTable, phase: .decode, routing: routing, observer: draft.waste, logits: [0])
+                    blockTable: slice.blockTable, phase: .decode, routing: routing, observer: draft.waste,
+                    logits: CollectionOfOne(0))
             }
             let (logits, seconds) = try runner.run(batch)
             var row = 0
