@@ -73,7 +73,8 @@ struct Attention {
         let (qWidth, kvWidth) = (heads * headDim, kvHeads * headDim)
         let tasks = step.scratch.values(AttentionTask.self, step.batch.slices.count)
         var count = 0
-        for slice in step.batch.slices {
+        for index in step.batch.slices.indices {
+            let slice = step.batch.slices[index]
             let table: UnsafePointer<Int32>
             if slice.continuesPrevious {
                 // The sequence's rows of this step, in one task: its keys and values are unpacked once for all of them.
