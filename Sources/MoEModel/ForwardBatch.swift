@@ -88,26 +88,32 @@ package struct ForwardBatch: Sendable {
 }
 
 extension ForwardBatch {
-    /// The rows whose logits are wanted, as a batch of their own, for what comes after the last layer's attention: the other rows
-    /// have left their keys and values, and nobody reads more of them. nil: all rows are wanted, or an observer wants all.
+    /// What the last layer's experts and the head need: the rows whose logits are wanted, and all rows of a slice whose observer
+    /// wants every token. The other rows have left their keys and values in the last attention, and nobody reads more of them.
     ///
-    /// Example: of a prompt's 512 rows one is wanted; of a chunk in the middle of a prompt, none.
-    func wanted() -> ForwardBatch? {
-        if logitRows.count == count || slices.contains(where: { $0.observer?.needsEveryToken ?? false }) { return nil }
-        var rest = ForwardBatch()
+    /// Decided slice by slice, never by what else is in the step. Example: of a prompt's 512 rows one is wanted; of a chunk in the
+    /// middle of a prompt, none.
+    ///
+    /// - Returns: these rows as a batch of their own, and where they stand in this one; nil: all rows are needed.
+    package func wanted() -> (batch: ForwardBatch, rows: [Range<Int>])? {
+        if logitRows.count == count { return nil }
+        var (rest, rows) = (ForwardBatch(), [Range<Int>]())
         var next = 0
         for slice in slices {
             let first = next
             while next < logitRows.count, Int(logitRows[next]) < slice.start + slice.count { next += 1 }
-            if first == next { continue }
-            let (start, end) = (Int(logitRows[first]), Int(logitRows[next - 1]) + 1)
-            // Neighbours only: a slice's rows have positions one after the other.
-            if end - start != next - first { return nil }
+            let asked = logitRows[first..<next]
+            var range = slice.start..<slice.start + slice.count
+            if !(slice.observer?.needsEveryToken ?? false) {
+                guard let last = asked.last else { continue }
+                range = Int(asked[first])..<Int(last) + 1
+            }
+            rows.append(range)
             rest.append(
-                tokens: tokens[start..<end], firstPosition: slice.firstPosition + start - slice.start,
+                tokens: tokens[range], firstPosition: slice.firstPosition + range.lowerBound - slice.start,
                 blockTable: slice.blockTable, phase: slice.phase, routing: slice.routing, observer: slice.observer,
-                logits: 0..<(end - start))
+                logits: asked.lazy.map { Int($0) - range.lowerBound })
         }
-        return rest
+        return rest.count == count ? nil : (rest, rows)
     }
 }

@@ -110,14 +110,16 @@ final class Transformer: LanguageModel {
             try last.feed(x, width: d, step: step)
             return try project(x, rows: step.batch.logitRows, step: step, into: logits)
         }
-        if wanted.count == 0 { return }
-        let rest = ForwardStep(batch: wanted, cache: step.cache, context: step.context)
-        let rows = step.scratch.floats(wanted.count * d)
-        for (index, row) in step.batch.logitRows.enumerated() {
-            (rows + index * d).update(from: x + Int(row) * d, count: d)
+        if wanted.batch.count == 0 { return }
+        let rest = ForwardStep(batch: wanted.batch, cache: step.cache, context: step.context)
+        let rows = step.scratch.floats(wanted.batch.count * d)
+        var count = 0
+        for range in wanted.rows {
+            (rows + count * d).update(from: x + range.lowerBound * d, count: range.count * d)
+            count += range.count
         }
         try last.feed(rows, width: d, step: rest)
-        try project(rows, rows: wanted.logitRows, step: rest, into: logits)
+        try project(rows, rows: wanted.batch.logitRows, step: rest, into: logits)
     }
 
     /// The head, for the rows that are asked for only. Native unless another path is forced, whatever the number of rows, so
