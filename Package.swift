@@ -88,3 +88,15 @@ let package = Package(
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu17
 )
+
+// Micro-benchmarks of the kernels (`make bench-kernels`): in this package, because they call what it does not publish, but only
+// when asked for, because who imports it shall not fetch a benchmark library.
+if Context.environment["MOE_BENCHMARKS"] != nil {
+    package.dependencies.append(.package(url: "https://github.com/ordo-one/benchmark", from: "1.38.0", traits: []))
+    package.targets.append(
+        .executableTarget(
+            name: "Kernels",
+            dependencies: ["MoECompute", "MoETensors", .product(name: "Benchmark", package: "benchmark")],
+            path: "Benchmarks/Kernels", swiftSettings: swiftSettings,
+            plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]))
+}

@@ -26,6 +26,7 @@ package actor Engine {
     private let raw = LogitsCopy()
     /// Of the step under way; its memory is kept.
     private var batch = ForwardBatch()
+    private var slices: [Scheduler.Slice] = []
     private var draftBatch = ForwardBatch()
 
     init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) {
@@ -133,8 +134,9 @@ package actor Engine {
         defer {
             batch.reset()
             draftBatch.reset()
+            slices.removeAll(keepingCapacity: true)
         }
-        let slices = scheduler.schedule { sequences[$0]?.planDraft() ?? 0 }
+        scheduler.schedule(into: &slices) { sequences[$0]?.planDraft() ?? 0 }
         if slices.isEmpty { return }
         largestBatch = max(largestBatch, slices.count)
         try draft(slices)

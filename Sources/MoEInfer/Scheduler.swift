@@ -107,9 +107,11 @@ package struct Scheduler: Sendable {
     /// The rows of the next step. They count as computed from now on.
     ///
     /// The oldest sequence always gets its blocks, so every call makes progress unless nothing is left to do.
-    /// - Parameter drafts: how many tokens a sequence would draft; asked of those that decode and sample.
-    package mutating func schedule(drafts: (_ id: Int) -> Int = { _ in 0 }) -> [Slice] {
-        var slices: [Slice] = []
+    /// - Parameters:
+    ///   - slices: emptied and filled; a caller that keeps it allocates nothing.
+    ///   - drafts: how many tokens a sequence would draft; asked of those that decode and sample.
+    package mutating func schedule(into slices: inout [Slice], drafts: (_ id: Int) -> Int = { _ in 0 }) {
+        slices.removeAll(keepingCapacity: true)
         var prefills = 0
         var index = 0
         while index < running.count {
@@ -141,7 +143,6 @@ package struct Scheduler: Sendable {
             let wanted = drafts(slices[index].id)
             if wanted > 0 { addDrafts(wanted, to: &slices[index]) }
         }
-        return slices
     }
 
     /// Room for drafted tokens, as far as blocks are free.

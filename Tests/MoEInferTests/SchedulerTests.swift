@@ -132,3 +132,12 @@ import Testing
         #expect(scheduler.blocks.freeCount == 7)
     }
 }
+
+extension Scheduler {
+    /// The rows of the next step as a value.
+    mutating func schedule(drafts: (_ id: Int) -> Int = { _ in 0 }) -> [Slice] {
+        var slices: [Slice] = []
+        schedule(into: &slices, drafts: drafts)
+        return slices
+    }
+}
