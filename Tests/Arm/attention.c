@@ -25,13 +25,16 @@ static const attention_case cases[] = {
     {2, 1, 64, 64, MOE_TYPE_F16, 0, 515, 2},
 };
 
-static double cached(const attention_case *c, const void *cache, const int32_t *table, int32_t position, int32_t head, int32_t j) {
+static double cached(const attention_case *c, const void *cache, const int32_t *table, int32_t position, int32_t head,
+                     int32_t j) {
     const int64_t slot = (int64_t)table[position / c->block_size] * c->block_size + position % c->block_size;
     const int64_t index = (slot * c->kv_heads + head) * c->head_dim + j;
-    return (double)(c->kv_type == MOE_TYPE_F16 ? moe_float_from_half(((const uint16_t *)cache)[index]) : ((const float *)cache)[index]);
+    if (c->kv_type == MOE_TYPE_F32) return (double)((const float *)cache)[index];
+    return (double)moe_float_from_half(((const uint16_t *)cache)[index]);
 }
 
-static void plain_loops(const attention_case *c, const moe_attention_shape *shape, const moe_attention_task *task, double *out) {
+static void plain_loops(const attention_case *c, const moe_attention_shape *shape, const moe_attention_task *task,
+                        double *out) {
     double *p = malloc((size_t)(c->past + c->rows) * sizeof *p);
     for (int32_t row = 0; row < c->rows; row++) {
         const int32_t position = c->past + row;
@@ -42,7 +45,9 @@ static void plain_loops(const attention_case *c, const moe_attention_shape *shap
             double top = -INFINITY, total = 0;
             for (int32_t s = first; s <= position; s++) {
                 p[s] = 0;
-                for (int32_t j = 0; j < c->head_dim; j++) p[s] += (double)q[j] * cached(c, shape->k_cache, task->block_table, s, kv, j);
+                for (int32_t j = 0; j < c->head_dim; j++) {
+                    p[s] += (double)q[j] * cached(c, shape->k_cache, task->block_table, s, kv, j);
+                }
                 p[s] *= (double)shape->scale;
                 top = fmax(top, p[s]);
             }

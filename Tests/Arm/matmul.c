@@ -20,7 +20,8 @@ typedef struct product {
 static moe_matmul_task task_of(const product *p, int32_t first, int32_t m, float *output, int32_t *evaluations) {
     return (moe_matmul_task){.weights = p->weights, .input = p->x, .input_rows = p->rows + first, .output = output,
                              .bias = p->bias, .evaluations = evaluations, .row_bytes = moe_row_bytes(p->named->type, p->k),
-                             .input_stride = p->k, .output_stride = N, .weight_type = p->named->type, .m = m, .n = N, .k = p->k};
+                             .input_stride = p->k, .output_stride = N, .weight_type = p->named->type, .m = m, .n = N,
+                             .k = p->k};
 }
 
 static void test_rows_in_company(const product *p, moe_pool *const *pools, int pool_count, float *reference) {
@@ -33,7 +34,9 @@ static void test_rows_in_company(const product *p, moe_pool *const *pools, int p
         }
         if (i == 0) memcpy(reference, alone, ROWS * N * sizeof *alone);
         const bool quantised = moe_type_block_elements(p->named->type) > 1;
-        if (quantised) check(same_bits(alone, reference, ROWS * N), "%s matmul %s is not the reference's", isas[i], p->named->name);
+        if (quantised) {
+            check(same_bits(alone, reference, ROWS * N), "%s matmul %s is not the reference's", isas[i], p->named->name);
+        }
         for (int t = 0; t < pool_count; t++) {
             for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
                 const int32_t m = counts[c], first = ROWS - m;
@@ -41,7 +44,8 @@ static void test_rows_in_company(const product *p, moe_pool *const *pools, int p
                 memset(together, 0x55, ROWS * N * sizeof *together);
                 const moe_matmul_task task = task_of(p, first, m, together, evaluations);
                 check(moe_matmul_isa(pools[t], isas[i], &task, 1) == 0, "%s matmul %s", isas[i], p->named->name);
-                check(same_bits(together, alone + first * N, m * N), "%s matmul %s, m %d, pool %d", isas[i], p->named->name, m, t);
+                check(same_bits(together, alone + first * N, m * N), "%s matmul %s, m %d, pool %d", isas[i], p->named->name,
+                      m, t);
                 for (int32_t row = 0; row < ROWS; row++) evaluated += evaluations[row];
                 check(evaluated == m, "%s matmul %s counts %d rows of %d", isas[i], p->named->name, evaluated, m);
             }
@@ -54,7 +58,8 @@ static void test_groups(moe_pool *pool) {
     enum { K = 512, TOKENS = 12, TASKS = 6 };
     static const int32_t rows[TASKS][TOKENS] = {{3, 0, 7}, {0}, {11}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, {5, 5}, {1}};
     static const int32_t counts[TASKS] = {3, 0, 1, 12, 2, 1}, columns[TASKS] = {37, 17, 33, 37, 1, 0};
-    static const int32_t types[TASKS] = {MOE_TYPE_Q4_K, MOE_TYPE_Q8_0, MOE_TYPE_F16, MOE_TYPE_Q6_K, MOE_TYPE_MXFP4, MOE_TYPE_Q4_0};
+    static const int32_t types[TASKS] = {MOE_TYPE_Q4_K, MOE_TYPE_Q8_0, MOE_TYPE_F16, MOE_TYPE_Q6_K, MOE_TYPE_MXFP4,
+                                         MOE_TYPE_Q4_0};
     numbers n = {6};
     float *x = guarded(TOKENS * K * sizeof *x);
     fill_activations(&n, ACTIVATIONS_RANDOM, x, TOKENS * K);

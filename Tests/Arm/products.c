@@ -141,7 +141,7 @@ static void test_dots(const tile_case *c, const char *isa) {
     for (int j = 0; j < WEIGHT_ROWS; j++) {
         // Each row alone before a page that may not be read; one of them at the start of its pages.
         const uint8_t *row = c->weights + (size_t)j * c->row_bytes;
-        const uint8_t *alone = j == 0 ? memcpy(guarded_start(c->row_bytes), row, c->row_bytes) : guarded_copy(row, c->row_bytes);
+        const uint8_t *alone = memcpy((j == 0 ? guarded_start : guarded)(c->row_bytes), row, c->row_bytes);
         for (int i = 0; i < 2; i++) {
             const float found = dot(alone, c->x[i], c->k);
             check(same_bits(&found, &c->expected[i][j], 1), "%s dot %s, weights %d, activations %d, k %d: %g, not %g", isa,
@@ -234,9 +234,9 @@ static void test_float_tile(const named_type *named, const char *isa, const uint
             memset(out, 0x55, out_bytes);
             tile(rows, row_bytes, n, x, m, k, out);
             for (int32_t i = 0; i < m; i++) {
-                if (first && n == WEIGHT_ROWS && m == ACTIVATION_ROWS) memcpy(expected[i], out + i * MOE_TILE_COLUMNS, n * sizeof *out);
-                check(same_bits(out + i * MOE_TILE_COLUMNS, expected[i], n), "%s tile %s, k %d, %d x %d, row %d", isa,
-                      named->name, (int)k, n, m, i);
+                const float *row = out + i * MOE_TILE_COLUMNS;
+                if (first && n == WEIGHT_ROWS && m == ACTIVATION_ROWS) memcpy(expected[i], row, WEIGHT_ROWS * sizeof *row);
+                check(same_bits(row, expected[i], n), "%s tile %s, k %d, %d x %d, row %d", isa, named->name, (int)k, n, m, i);
             }
         }
     }
@@ -253,8 +253,8 @@ static void check_float_products(const named_type *named, const char *isa, const
                 exact += (double)row[e] * (double)x[i][e];
                 magnitude += fabs((double)row[e] * (double)x[i][e]);
             }
-            check(fabs((double)found[i][j] - exact) <= 1e-6 * magnitude, "%s tile %s, k %d: %g, not %g", isa, named->name, (int)k,
-                  (double)found[i][j], exact);
+            check(fabs((double)found[i][j] - exact) <= 1e-6 * magnitude, "%s tile %s, k %d: %g, not %g", isa, named->name,
+                  (int)k, (double)found[i][j], exact);
         }
     }
     free(row);

@@ -60,9 +60,12 @@ static router_case make_case(int32_t experts, int32_t k) {
     const int32_t heads = k > 4 ? k - 2 : k;
     const int64_t width = moe_gate_width(experts, k), used = moe_gate_features_count(experts, k);
     float *weights = floats(&n, heads * width, 0.125f);
-    for (int64_t i = 0; i < heads * width; i++) weights[i] = i % width == 0 ? weights[i] + 0.3f : i % width < used ? weights[i] : 0;
+    for (int64_t i = 0; i < heads * width; i++) {
+        weights[i] = i % width == 0 ? weights[i] + 0.3f : i % width < used ? weights[i] : 0;
+    }
     c.gate = (moe_learned_gate){.expert_log_norms = floats(&n, experts, 1), .weights = weights,
-                                .thresholds = floats(&n, heads, 1), .temperature = 1.4f, .n = experts, .k = k, .minimum = k - heads};
+                                .thresholds = floats(&n, heads, 1), .temperature = 1.4f, .n = experts, .k = k,
+                                .minimum = k - heads};
     return c;
 }
 

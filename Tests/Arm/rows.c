@@ -20,7 +20,8 @@ static void test_norm(numbers *n, const char *isa, int32_t d) {
     for (int32_t r = 0; r < ROWS; r++) {
         double sum = 0;
         for (int32_t i = 0; i < d; i++) sum += (double)x[r * stride + i] * (double)x[r * stride + i];
-        for (int32_t i = 0; i < d; i++) expected[r * d + i] = (double)x[r * stride + i] / sqrt(sum / d + 1e-5) * (double)weight[i];
+        const double root = sqrt(sum / d + 1e-5);
+        for (int32_t i = 0; i < d; i++) expected[r * d + i] = (double)x[r * stride + i] / root * (double)weight[i];
     }
     moe_rms_norm(NULL, x, stride, weight, 1e-5f, y, d, ROWS, d);
     check(largest_error(y, expected, ROWS * d) < 3e-6, "%s rms_norm of %d", isa, d);

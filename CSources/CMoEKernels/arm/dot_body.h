@@ -288,7 +288,7 @@ MOE_INLINE float over_chunks(floats8 (*step)(floats8, const uint8_t *, const moe
     floats8 lanes = splat8(0);
     const moe_act_chunk *end = x + k / MOE_CHUNK;
     for (; x < end; x++, row += chunk_bytes) lanes = step(lanes, row, x);
-    if (k % MOE_CHUNK) {
+    if (traits.block_elements < MOE_CHUNK && k % MOE_CHUNK) {
         uint8_t rest[8 * 34] = {0};
         memcpy(rest, row, (size_t)(k % MOE_CHUNK / traits.block_elements * traits.block_bytes));
         lanes = step(lanes, rest, x);

@@ -39,16 +39,19 @@ MOE_INLINE int8x16x2_t nibbles(const uint8_t *qs) {
     return (int8x16x2_t){{vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high)}};
 }
 
-/// 16 in each byte whose bit of the 16 at p is set.
-MOE_INLINE int8x16_t fifth_bits(const uint8_t *p) {
+/// 16 in each of the bytes from 16 `half` on whose bit of the 32 in every four bytes of `bits` is set.
+MOE_INLINE int8x16_t fifth_bits(uint8x16_t bits, int half) {
+    static const uint8_t order[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
+                                      2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3};
     const uint8x16_t select = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
-    const uint8x16_t bytes = vcombine_u8(vdup_n_u8(p[0]), vdup_n_u8(p[1]));
-    return vreinterpretq_s8_u8(vandq_u8(vtstq_u8(bytes, select), vdupq_n_u8(16)));
+    const uint8x16_t set = vtstq_u8(vqtbl1q_u8(bits, load_u8(order + 16 * half)), select);
+    return vreinterpretq_s8_u8(vandq_u8(set, vdupq_n_u8(16)));
 }
 
 MOE_INLINE int8x16x2_t nibbles_fifth(const uint8_t *qs, const uint8_t *qh) {
     const int8x16x2_t four = nibbles(qs);
-    return (int8x16x2_t){{vorrq_s8(four.val[0], fifth_bits(qh)), vorrq_s8(four.val[1], fifth_bits(qh + 2))}};
+    const uint8x16_t bits = vreinterpretq_u8_u32(vdupq_n_u32(load_u32(qh)));
+    return (int8x16x2_t){{vorrq_s8(four.val[0], fifth_bits(bits, 0)), vorrq_s8(four.val[1], fifth_bits(bits, 1))}};
 }
 
 MOE_INLINE int8x16x2_t nibbles_codebook(const uint8_t *qs, const int8_t *codebook) {

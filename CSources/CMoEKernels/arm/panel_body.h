@@ -138,8 +138,9 @@ MOE_INLINE void add_scaled_vectors(const int vectors, const float *scale, const 
     }
 }
 
-/// The chunks of the rows that a vector holds: x[VECTOR_ROWS * r...].
-#define ROW_FLOATS(field, index) of_rows((float)x[VECTOR_ROWS * r]->field[index], (float)x[VECTOR_ROWS * (r + 1) - 1]->field[index])
+/// A number of the chunks of the activation rows that vector r of sums holds.
+#define ROW_FLOATS(field, index) \
+    of_rows((float)x[VECTOR_ROWS * r]->field[index], (float)x[VECTOR_ROWS * r + VECTOR_ROWS - 1]->field[index])
 
 MOE_INLINE void half_dots(const uint8_t *half, const moe_act_chunk *const *x, int first, const int range, const int vectors,
                           int32x4_t dots[ROW_VECTORS][VECTORS]) {

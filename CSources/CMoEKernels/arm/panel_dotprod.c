@@ -23,7 +23,14 @@ MOE_INLINE void add_half(const uint8_t *half, const int8_t *const *x, const int 
     int8x16_t values[4];
 #pragma clang loop unroll(full)
     for (int r = 0; r < vectors; r++) values[r] = load_s8(x[r]);
-#define ADD_GROUP(g)                                                                                       _Pragma("clang loop unroll(full)") for (int c = 0; c < VECTORS; c++) {                                     const int8x16_t w = load_s8(half + 32 * g + 16 * c);                                                   _Pragma("clang loop unroll(full)") for (int r = 0; r < vectors; r++)                                       dots[r][c] = vdotq_laneq_s32(dots[r][c], w, values[r], g);                                     }
+// The group's number must be a constant of the source.
+#define ADD_GROUP(g)                                                               \
+    _Pragma("clang loop unroll(full)") for (int c = 0; c < VECTORS; c++) {         \
+        const int8x16_t w = load_s8(half + 32 * (g) + 16 * c);                     \
+        _Pragma("clang loop unroll(full)") for (int r = 0; r < vectors; r++) {     \
+            dots[r][c] = vdotq_laneq_s32(dots[r][c], w, values[r], g);             \
+        }                                                                          \
+    }
     ADD_GROUP(0)
     ADD_GROUP(1)
     ADD_GROUP(2)

@@ -9,7 +9,9 @@ void cblas_sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, co
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < n; j++) {
             float sum = 0;
-            for (int e = 0; e < k; e++) sum += (ta == 112 ? a[e * lda + i] : a[i * lda + e]) * (tb == 112 ? b[j * ldb + e] : b[e * ldb + j]);
+            for (int e = 0; e < k; e++) {
+                sum += (ta == 112 ? a[e * lda + i] : a[i * lda + e]) * (tb == 112 ? b[j * ldb + e] : b[e * ldb + j]);
+            }
             c[i * ldc + j] = alpha * sum + (beta == 0 ? 0 : beta * c[i * ldc + j]);
         }
     }
