@@ -60,7 +60,7 @@ static const moe_act_chunk *activations(const native_call *call, int32_t task, i
 
 static bool uses_panels(const native_call *call, const moe_matmul_task *task) {
     return moe_traits(task->weight_type)->kind != MOE_CLASS_FLOAT && call->kernels->panel_columns > 0 &&
-        task->m >= call->kernels->panel_from;
+        task->m >= call->kernels->panel_from[task->weight_type];
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -105,22 +105,50 @@ static void compute_float(const native_call *call, const moe_matmul_task *task, 
 static void compute_dots(const native_call *call, int32_t index, int32_t begin, int32_t end) {
     const moe_matmul_task *task = &call->tasks[index];
     const moe_dot_fn dot = call->kernels->dot[task->weight_type];
-    for (int32_t i = 0; i < task->m; i += MOE_TILE_ROWS) {
-        const int32_t m = least(MOE_TILE_ROWS, task->m - i);
+    const moe_dots_fn dots = call->kernels->dots[task->weight_type];
+    const int32_t groups = (task->m + MOE_DOT_ROWS - 1) / MOE_DOT_ROWS, rows = (task->m + groups - 1) / groups;
+    // Few rows that share a weight row while it is in the first-level cache; more of them pass over the unit's weights again.
+    for (int32_t first = 0; first < task->m; first += MOE_TILE_ROWS / rows * rows) {
+        const int32_t last = least(task->m, first + MOE_TILE_ROWS / rows * rows);
         const moe_act_chunk *x[MOE_TILE_ROWS];
-        for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+        for (int32_t i = first; i < last; i++) x[i - first] = activations(call, index, i);
         for (int32_t j = begin; j < end; j++) {
             const uint8_t *row = weight_row(task, j);
+            float sums[MOE_TILE_ROWS];
+            if (last - first == 1 || dots == NULL) {
+                for (int32_t i = first; i < last; i++) sums[i - first] = dot(row, x[i - first], task->k);
+            } else {
+                for (int32_t i = first; i < last; i += rows) {
+                    dots(row, x + (i - first), least(rows, last - i), task->k, sums + (i - first));
+                }
+            }
             const float bias = task->bias ? task->bias[j] : 0;
-            for (int32_t r = 0; r < m; r++) {
-                const float sum = dot(row, x[r], task->k);
-                task->output[(int64_t)(i + r) * task->output_stride + j] = task->bias ? sum + bias : sum;
+            for (int32_t i = first; i < last; i++) {
+                const float sum = sums[i - first];
+                task->output[(int64_t)i * task->output_stride + j] = task->bias ? sum + bias : sum;
             }
         }
-        if (begin == 0) {
-            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
-        }
     }
+    if (begin == 0) {
+        for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
+    }
+}
+
+/// Activation rows i...i + m - 1 times one packed panel: columns j...j + n - 1.
+static void compute_panel(const native_call *call, int32_t index, int32_t i, int32_t m, int32_t j, int32_t n,
+                          const uint8_t *panel, moe_ahead ahead) {
+    const moe_matmul_task *task = &call->tasks[index];
+    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
+    const moe_act_chunk *x[MOE_TILE_ROWS];
+    for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+    call->kernels->panel(task->weight_type, panel, x, m, task->k, ahead, tile);
+    store_tile(task, tile, i, m, j, n);
+}
+
+/// The part'th of `parts` equal parts.
+static moe_ahead part_of(moe_ahead whole, int32_t part, int32_t parts) {
+    const size_t begin = whole.bytes * (size_t)part / (size_t)parts, end = whole.bytes * (size_t)(part + 1) / (size_t)parts;
+    return (moe_ahead){whole.memory + begin, end - begin};
 }
 
 static void compute_panels(const native_call *call, int32_t index, int32_t begin, int32_t end, uint8_t *packed) {
@@ -130,26 +158,31 @@ static void compute_panels(const native_call *call, int32_t index, int32_t begin
     const size_t panel_bytes = moe_panel_bytes(moe_traits(type), columns, task->k);
     const uint8_t *first = weight_row(task, begin);
     for (size_t at = 0; at < (size_t)least(columns, end - begin) * task->row_bytes; at += 64) __builtin_prefetch(first + at);
-    for (int32_t j = begin; j < end; j += columns) {
-        const int32_t n = least(columns, end - j), next = least(columns, end - j - n);
-        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
-                      (size_t)next * task->row_bytes, packed + (size_t)((j - begin) / columns) * panel_bytes);
-    }
-    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
     // Groups of rows as equal as can be: a last group of one row would cost half as much as a full one.
     const int32_t groups = (task->m + kernels->panel_rows - 1) / kernels->panel_rows;
     const int32_t rows = (task->m + groups - 1) / groups;
-    for (int32_t i = 0; i < task->m; i += rows) {
-        const int32_t m = least(rows, task->m - i);
-        const moe_act_chunk *x[MOE_TILE_ROWS];
-        for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+    // As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
+    // Otherwise a group of rows passes over all panels of the unit.
+    const bool at_once = (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
+    for (int32_t j = begin; j < end; j += columns) {
+        const int32_t n = least(columns, end - j);
+        const moe_ahead next = {weight_row(task, j + n), (size_t)least(columns, end - j - n) * task->row_bytes};
+        uint8_t *panel = packed + (at_once ? 0 : (size_t)((j - begin) / columns) * panel_bytes);
+        const int32_t parts = at_once ? groups + 1 : 1;
+        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, part_of(next, 0, parts),
+                      panel);
+        for (int32_t g = 0; at_once && g < groups; g++) {
+            compute_panel(call, index, g * rows, least(rows, task->m - g * rows), j, n, panel, part_of(next, g + 1, parts));
+        }
+    }
+    for (int32_t i = 0; !at_once && i < task->m; i += rows) {
         for (int32_t j = begin; j < end; j += columns) {
-            kernels->panel(type, packed + (size_t)((j - begin) / columns) * panel_bytes, x, m, task->k, tile);
-            store_tile(task, tile, i, m, j, least(columns, end - j));
+            compute_panel(call, index, i, least(rows, task->m - i), j, least(columns, end - j),
+                          packed + (size_t)((j - begin) / columns) * panel_bytes, (moe_ahead){NULL, 0});
         }
-        if (begin == 0) {
-            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
-        }
+    }
+    if (begin == 0) {
+        for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
     }
 }
 

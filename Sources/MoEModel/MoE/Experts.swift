@@ -52,6 +52,7 @@ struct Experts {
         try step.context.matmul(UnsafeBufferPointer(start: tasks, count: count), path: path)
 
         Ops.swiglu(gate: gated, up: upped, into: gated, count: plan.count * f, pool: step.context.pool)
+        step.context.lap(.gateUp)
 
         count = 0
         for expert in 0..<plan.expertCount {
@@ -63,6 +64,7 @@ struct Experts {
             count += 1
         }
         try step.context.matmul(UnsafeBufferPointer(start: tasks, count: count), path: path)
+        step.context.lap(.down)
         return output
     }
 }
