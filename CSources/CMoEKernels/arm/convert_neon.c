@@ -123,7 +123,6 @@ void moe_kernels_set_neon(moe_kernels *table) {
     table->isa = "neon";
     moe_set_convert_neon(table);
     moe_set_dot_neon(table);
-    moe_set_panel_neon(table);
     moe_set_float_neon(table);
 }
 #endif

@@ -14,6 +14,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "neon.h"
+#include "formats_neon.h"
 
 MOE_INLINE int32x4_t half_products(int8x16_t w, int8x16_t x) { return vdotq_s32(vdupq_n_s32(0), w, x); }
 

@@ -13,6 +13,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "neon.h"
+#include "formats_neon.h"
 
 /// Two products of int8 fit in 16 bits (2 * 128 * 127 < 2^15), four of values to 63 too.
 MOE_INLINE int16x8_t half_products16(int8x16_t w, int8x16_t x) {

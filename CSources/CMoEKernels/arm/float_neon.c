@@ -73,7 +73,7 @@ MOE_INLINE void block(load4_fn load, size_t element, const uint8_t *rows, size_t
     for (int j = 0; j < n; j++) {
         for (int i = 0; i < m; i++) {
             const float32x4_t *a = acc[j][i];
-            out[i * MOE_TILE_COLUMNS + j] = sum_of_lanes((floats8){vaddq_f32(a[0], a[2]), vaddq_f32(a[1], a[3])});
+            out[i * MOE_TILE_COLUMNS + j] = sum_of_lanes((floats8){{vaddq_f32(a[0], a[2]), vaddq_f32(a[1], a[3])}});
         }
     }
 }

@@ -72,22 +72,14 @@ MOE_INLINE void moe_nibbles_codebook(const uint8_t *qs, const int8_t *codebook, 
     store_values(q, nibbles_codebook(qs, codebook));
 }
 
-/// Eight floats or integers, one per block of a chunk.
-typedef struct { float32x4_t low, high; } floats8;
-typedef struct { int32x4_t low, high; } ints8;
+/// Eight floats, one per block of a chunk.
+typedef struct { float32x4_t v[2]; } floats8;
 
-MOE_INLINE floats8 load_floats8(const float *p) { return (floats8){vld1q_f32(p), vld1q_f32(p + 4)}; }
-MOE_INLINE floats8 splat8(float x) { return (floats8){vdupq_n_f32(x), vdupq_n_f32(x)}; }
-MOE_INLINE floats8 multiply(floats8 a, floats8 b) { return (floats8){vmulq_f32(a.low, b.low), vmulq_f32(a.high, b.high)}; }
-MOE_INLINE floats8 convert(ints8 a) { return (floats8){vcvtq_f32_s32(a.low), vcvtq_f32_s32(a.high)}; }
-/// a * b + c
-MOE_INLINE floats8 multiply_add(floats8 a, floats8 b, floats8 c) {
-    return (floats8){vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)};
-}
+MOE_INLINE floats8 splat8(float x) { return (floats8){{vdupq_n_f32(x), vdupq_n_f32(x)}}; }
 
 /// ((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7))
 MOE_INLINE float sum_of_lanes(floats8 lanes) {
-    const float32x4_t four = vaddq_f32(lanes.low, lanes.high);
+    const float32x4_t four = vaddq_f32(lanes.v[0], lanes.v[1]);
     const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many activation rows, included once per ISA under its target attribute, after neon.h. Eight weight rows are unpacked and
-// interleaved once, so that the lanes of a vector are weight rows (and, for i8mm, two activation rows): no sums across lanes,
-// and the unpacking is paid once for all activation rows.
+// Many activation rows, included once per ISA under its target attribute, after neon.h and formats_neon.h. Eight weight rows
+// are unpacked and interleaved once, so that the lanes of a vector are weight rows (and, for i8mm, two activation rows): no
+// sums across lanes, and the unpacking is paid once for all activation rows.
 //
 // Panel: blocks of 32 elements in the order of the sum's lanes (lane j: blocks j, j + 8, …), each block
 //   two halves of 16 elements of 8 weight rows, less the format's offset, in the ISA's order
@@ -10,9 +10,10 @@
 //
 // A vector of sums holds VECTOR_ROWS activation rows times 4 / VECTOR_ROWS weight rows. The includer defines, before:
 //   VECTOR_ROWS                                       1 or 2
-//   void interleave_half(const int8_t *q, size_t stride, int8x16_t out[8])   16 elements of 8 rows `stride` apart, in its order
-//   void add_half(const uint8_t *half, const int8_t *const *x, int range, int vectors, int32x4_t dots[][VECTORS])
-//                                                     adds the products with the 16 elements at each x; an exact sum
+//   VECTORS                                           2 * VECTOR_ROWS: vectors of sums over the columns of a panel
+//   void interleave_half(int8x16_t q[8])              16 elements of 8 rows -> the same in its order
+//   void add_half(const uint8_t *half, const int8_t *const *x, int vectors, int32x4_t dots[][VECTORS])
+//                                                     adds the products with the 16 elements at each x
 // after which set_panel() sets a table's panels.
 
 enum {
@@ -22,93 +23,130 @@ enum {
     VECTOR_COLUMNS = 4 / VECTOR_ROWS,                 // weight rows of a vector
     HALF_BYTES = 16 * COLUMNS,
     BLOCK_QUANTS = 2 * HALF_BYTES,
+    // Rows from which on a panel is used. By the instructions of the loops, packing is paid back at 3 rows; one more because a
+    // panel reads eight weight rows side by side. Not measured: no machine of this kind was at hand.
+    PANEL_FROM = 4,
 };
 _Static_assert(VECTORS == COLUMNS / VECTOR_COLUMNS, "vectors of sums over the columns of a panel");
+
+/// What of a moe_ahead has been fetched, and by how much that grows with each of `parts` parts of the work.
+typedef struct fetching {
+    const uint8_t *at, *until, *end;
+    size_t step;
+} fetching;
+
+MOE_INLINE fetching fetch_evenly(moe_ahead ahead, size_t parts) {
+    return (fetching){ahead.memory, ahead.memory, ahead.memory + ahead.bytes, (ahead.bytes + parts - 1) / parts};
+}
+MOE_INLINE void fetch_part(fetching *f) {
+    f->until = f->step < (size_t)(f->end - f->until) ? f->until + f->step : f->end;
+    for (; f->at < f->until; f->at += 64) __builtin_prefetch(f->at, 0, 2);
+}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Packing
 
-/// Eight rows of eight 32-bit values, `stride` bytes apart -> its columns: out[j] holds value j of rows 0...3, out[j + 8] of
-/// rows 4...7.
-MOE_INLINE void transpose_eight(const void *rows, size_t stride, int32x4_t out[16]) {
-    const uint8_t *p = rows;
+/// For each of eight rows a float of each of eight blocks, to where they are read: at float `offset` of the floats of block j of
+/// the panel, which are `step` bytes after those of block j - 1.
+MOE_INLINE void store_floats(floats8 rows[COLUMNS], uint8_t *floats, size_t step, size_t offset) {
 #pragma clang loop unroll(full)
-    for (size_t part = 0; part < 4; part++) {  // of rows 4 (part / 2)..., values 4 (part % 2)...
-        int32x4_t *columns = out + 8 * (part / 2) + 4 * (part % 2);
+    for (int part = 0; part < 4; part++) {  // of rows 4 (part / 2)..., blocks 4 (part % 2)...
+        int32x4_t four[4];
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 4; i++) four[i] = vreinterpretq_s32_f32(rows[4 * (part / 2) + i].v[part % 2]);
+        transpose_four(four);
 #pragma clang loop unroll(full)
         for (size_t i = 0; i < 4; i++) {
-            columns[i] = vreinterpretq_s32_u8(load_u8(p + (4 * (part / 2) + i) * stride + 16 * (part % 2)));
+            float *target = (float *)(void *)(floats + (4 * (size_t)(part % 2) + i) * step) + offset + 4 * (part / 2);
+            vst1q_f32(target, vreinterpretq_f32_s32(four[i]));
         }
-        transpose_four(columns);
     }
 }
 
-MOE_INLINE void store_columns(float *p, const int32x4_t columns[16], size_t j) {
-    vst1q_f32(p, vreinterpretq_f32_s32(columns[j]));
-    vst1q_f32(p + 4, vreinterpretq_f32_s32(columns[j + 8]));
-}
-
-/// The low and high int16 of each int32, as floats.
-MOE_INLINE void store_pairs(float *p, const int32x4_t columns[16], size_t j) {
+/// For each of eight rows sixteen integers, two of each of eight blocks; as store_floats, the second after the first ones.
+MOE_INLINE void store_sub_scales(const int8x16_t rows[COLUMNS], uint8_t *floats, size_t step, size_t offset) {
 #pragma clang loop unroll(full)
-    for (size_t part = 0; part < 2; part++) {
-        const int32x4_t pairs = columns[j + 8 * part];
-        vst1q_f32(p + 4 * part, vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(pairs, 16), 16)));
-        vst1q_f32(p + COLUMNS + 4 * part, vcvtq_f32_s32(vshrq_n_s32(pairs, 16)));
-    }
-}
-
-/// One chunk of every row -> its eight blocks of the panel, `chunks` blocks apart.
-MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, int offset, uint8_t *panel, size_t block_bytes,
-                           size_t chunks) {
-    const size_t stride = sizeof(moe_chunk);
-    const int8x16_t offsets = vdupq_n_s8((int8_t)offset);
-    int32x4_t scale[16], min[16];
-    transpose_eight(unpacked->scale, stride, scale);
-    transpose_eight(unpacked->min, stride, min);
-    for (size_t j = 0; j < 8; j++) {
-        uint8_t *block = panel + j * chunks * block_bytes;
-        for (size_t half = 0; half < 2; half++) {
-            int8x16_t q[8];
-            interleave_half(unpacked->q + 32 * j + 16 * half, stride, q);
-            for (int i = 0; i < 8; i++) vst1q_s8((int8_t *)block + HALF_BYTES * half + 16 * i, vsubq_s8(q[i], offsets));
+    for (int h = 0; h < 2; h++) {
+        floats8 values[COLUMNS];
+#pragma clang loop unroll(full)
+        for (int r = 0; r < COLUMNS; r++) {
+            const int8x16_t of_half = h ? vuzp2q_s8(rows[r], rows[r]) : vuzp1q_s8(rows[r], rows[r]);
+            const int16x8_t wide = vmovl_s8(vget_low_s8(of_half));
+            values[r] = (floats8){{vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))), vcvtq_f32_s32(vmovl_high_s16(wide))}};
         }
-        float *floats = (float *)(void *)(block + BLOCK_QUANTS);
-        store_columns(floats, scale, j);
-        store_columns(floats + COLUMNS, min, j);
-    }
-    if (!block16) return;
-    int32x4_t sub_scale[16], sub_min[16];
-    transpose_eight(unpacked->sub_scale, stride, sub_scale);
-    transpose_eight(unpacked->sub_min, stride, sub_min);
-    for (size_t j = 0; j < 8; j++) {
-        float *floats = (float *)(void *)(panel + j * chunks * block_bytes + BLOCK_QUANTS) + 2 * COLUMNS;
-        store_pairs(floats, sub_scale, j);
-        store_pairs(floats + 2 * COLUMNS, sub_min, j);
+        store_floats(values, floats, step, offset + COLUMNS * (size_t)h);
     }
 }
 
-/// Fetches the part'th of `parts` equal parts of memory into cache.
-MOE_INLINE void prefetch_part(const uint8_t *p, size_t bytes, size_t part, size_t parts) {
-    const size_t end = bytes * (part + 1) / parts;
-    for (size_t at = bytes * part / parts; at < end; at += 64) __builtin_prefetch(p + at, 0, 2);
+/// One chunk of every row -> its eight blocks of the panel, `step` bytes apart.
+MOE_INLINE void pack_chunk(values_fn values, scales_fn scales, const int log2_offset, const moe_type_traits traits,
+                           const uint8_t *const w[COLUMNS], uint8_t *panel, size_t step) {
+    const int8x16_t offset = vdupq_n_s8(log2_offset ? (int8_t)(1 << log2_offset) : 0);
+#pragma clang loop unroll(full)
+    for (int b = 0; b < 8; b++) {
+        int8x16_t q[2][COLUMNS];
+#pragma clang loop unroll(full)
+        for (int r = 0; r < COLUMNS; r++) {
+            const int8x16x2_t block = values(w[r], b);
+            for (int h = 0; h < 2; h++) q[h][r] = log2_offset ? vsubq_s8(block.val[h], offset) : block.val[h];
+        }
+#pragma clang loop unroll(full)
+        for (int h = 0; h < 2; h++) {
+            interleave_half(q[h]);
+            for (int i = 0; i < 8; i++) vst1q_s8((int8_t *)panel + (size_t)b * step + HALF_BYTES * h + 16 * i, q[h][i]);
+        }
+    }
+    floats8 scale[COLUMNS], min[COLUMNS];
+    int8x16_t sub_scale[COLUMNS], sub_min[COLUMNS];
+    for (int r = 0; r < COLUMNS; r++) {
+        const chunk_scales s = scales(w[r]);
+        scale[r] = s.scale;
+        min[r] = s.min;
+        sub_scale[r] = s.sub_scale;
+        sub_min[r] = s.sub_min;
+    }
+    uint8_t *floats = panel + BLOCK_QUANTS;
+    store_floats(scale, floats, step, 0);
+    if (traits.has_min) store_floats(min, floats, step, COLUMNS);
+    if (traits.kind == MOE_CLASS_BLOCK16) {
+        store_sub_scales(sub_scale, floats, step, 2 * COLUMNS);
+        if (traits.has_min) store_sub_scales(sub_min, floats, step, 4 * COLUMNS);
+    }
 }
+
+MOE_INLINE void pack_rows(values_fn values, scales_fn scales, const int log2_offset, const moe_type_traits traits,
+                          const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k, moe_ahead ahead, uint8_t *panel) {
+    const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS);
+    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits.block_elements * traits.block_bytes);
+    const size_t chunks = (size_t)moe_chunks(k), whole = (size_t)(k / MOE_CHUNK);
+    fetching fetch = fetch_evenly(ahead, chunks);
+    const uint8_t *w[COLUMNS];
+    // What stands for rows that are not there is computed with, and not used.
+    for (int32_t r = 0; r < COLUMNS; r++) w[r] = rows + (size_t)(r < n ? r : n - 1) * row_bytes;
+    for (size_t c = 0; c < chunks; c++, panel += block_bytes) {
+        fetch_part(&fetch);
+        uint8_t rest[COLUMNS][8 * 34];
+        for (int r = 0; c == whole && r < COLUMNS; r++) w[r] = completed(traits, w[r], k % MOE_CHUNK, rest[r]);
+        pack_chunk(values, scales, log2_offset, traits, w, panel, chunks * block_bytes);
+        for (int r = 0; r < COLUMNS; r++) w[r] += chunk_bytes;
+    }
+}
+
+#define DEFINE_PACK(NAME, name)                                                                                           \
+    static void pack_##name(const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k, moe_ahead ahead, uint8_t *panel) { \
+        pack_rows(values_##name, scales_##name, OFFSET_##name, moe_traits_table[MOE_TYPE_##NAME], rows, row_bytes, n, k,  \
+                  ahead, panel);                                                                                          \
+    }
+MOE_QUANTISED_TYPES(DEFINE_PACK)
 
 static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                 size_t ahead_bytes, uint8_t *panel) {
-    const moe_type_traits *traits = moe_traits(type);
-    const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
-    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
-    const size_t chunks = (size_t)moe_chunks(k);
-    moe_chunk unpacked[COLUMNS];
-    memset(unpacked, 0, sizeof unpacked);
-    for (size_t c = 0; c < chunks; c++) {
-        const int64_t left = k / 32 - (int64_t)c * 8;
-        prefetch_part(rows + (size_t)n * row_bytes, ahead_bytes, c, chunks);
-        for (size_t r = 0; r < (size_t)n; r++) {
-            unpack(rows + r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
-        }
-        interleave(traits->kind == MOE_CLASS_BLOCK16, unpacked, traits->offset, panel + c * block_bytes, block_bytes, chunks);
+                 moe_ahead ahead, uint8_t *panel) {
+    (void)unpack;
+    switch (type) {
+#define PACK(NAME, name) \
+    case MOE_TYPE_##NAME: pack_##name(rows, row_bytes, n, k, ahead, panel); break;
+        MOE_QUANTISED_TYPES(PACK)
+        default: break;
     }
 }
 
@@ -142,11 +180,11 @@ MOE_INLINE void add_scaled_vectors(const int vectors, const float *scale, const 
 #define ROW_FLOATS(field, index) \
     of_rows((float)x[VECTOR_ROWS * r]->field[index], (float)x[VECTOR_ROWS * r + VECTOR_ROWS - 1]->field[index])
 
-MOE_INLINE void half_dots(const uint8_t *half, const moe_act_chunk *const *x, int first, const int range, const int vectors,
+MOE_INLINE void half_dots(const uint8_t *half, const moe_act_chunk *const *x, int first, const int vectors,
                           int32x4_t dots[ROW_VECTORS][VECTORS]) {
     const int8_t *q[ROWS];
     for (int i = 0; i < vectors * VECTOR_ROWS; i++) q[i] = x[i]->q + first;
-    add_half(half, q, range, vectors, dots);
+    add_half(half, q, vectors, dots);
 }
 
 MOE_INLINE void clear(const int vectors, int32x4_t dots[ROW_VECTORS][VECTORS]) {
@@ -161,8 +199,8 @@ MOE_INLINE void add_block32(const uint8_t *block, const moe_act_chunk *const *x,
     int32x4_t dots[ROW_VECTORS][VECTORS];
     float32x4_t integers[ROW_VECTORS][VECTORS], d[ROW_VECTORS];
     clear(vectors, dots);
-    half_dots(block, x, 32 * j, traits.range, vectors, dots);
-    half_dots(block + HALF_BYTES, x, 32 * j + 16, traits.range, vectors, dots);
+    half_dots(block, x, 32 * j, vectors, dots);
+    half_dots(block + HALF_BYTES, x, 32 * j + 16, vectors, dots);
     for (int r = 0; r < vectors; r++) {
         d[r] = ROW_FLOATS(d, j);
         for (int c = 0; c < VECTORS; c++) integers[r][c] = vcvtq_f32_s32(dots[r][c]);
@@ -187,13 +225,13 @@ MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x,
     int32x4_t dots[ROW_VECTORS][VECTORS];
     float32x4_t integers[ROW_VECTORS][VECTORS], d[ROW_VECTORS];
     clear(vectors, dots);
-    half_dots(block, x, 32 * j, traits.range, vectors, dots);
+    half_dots(block, x, 32 * j, vectors, dots);
     for (int r = 0; r < vectors; r++) {
         d[r] = ROW_FLOATS(d, j);
         for (int c = 0; c < VECTORS; c++) integers[r][c] = vmulq_f32(of_columns(sub_scale, c), vcvtq_f32_s32(dots[r][c]));
     }
     clear(vectors, dots);
-    half_dots(block + HALF_BYTES, x, 32 * j + 16, traits.range, vectors, dots);
+    half_dots(block + HALF_BYTES, x, 32 * j + 16, vectors, dots);
     for (int r = 0; r < vectors; r++) {
         for (int c = 0; c < VECTORS; c++) {
             integers[r][c] = vfmaq_f32(integers[r][c], of_columns(sub_scale + COLUMNS, c), vcvtq_f32_s32(dots[r][c]));
@@ -222,10 +260,11 @@ MOE_INLINE void store_vector(float *out, int rows, int r, int c, float32x4_t v) 
 }
 
 MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, const int rows,
-                           int64_t k, float *out) {
+                           int64_t k, moe_ahead ahead, float *out) {
     const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS);
     const int64_t chunks = moe_chunks(k);
     const int vectors = (rows + VECTOR_ROWS - 1) / VECTOR_ROWS;
+    fetching fetch = fetch_evenly(ahead, (size_t)(8 * chunks));
     float32x4_t lanes[8][ROW_VECTORS][VECTORS];
     for (int j = 0; j < 8; j++) {
         float32x4_t sums[ROW_VECTORS][VECTORS];
@@ -235,6 +274,7 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, c
         const moe_act_chunk *chunk[ROWS];
         for (int i = 0; i < vectors * VECTOR_ROWS; i++) chunk[i] = x[i < rows ? i : rows - 1];
         for (int64_t c = 0; c < chunks; c++, panel += block_bytes) {
+            fetch_part(&fetch);
             if (traits.kind == MOE_CLASS_BLOCK32) add_block32(panel, chunk, j, traits, vectors, sums);
             else add_block16(panel, chunk, j, traits, vectors, sums);
             for (int i = 0; i < vectors * VECTOR_ROWS; i++) chunk[i]++;
@@ -252,32 +292,27 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, c
     }
 }
 
-MOE_INLINE void panel_of(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int32_t m,
-                         int64_t k, float *out) {
-    switch (m) {
-        case 1: panel_rows(traits, panel, x, 1, k, out); break;
-        case 2: panel_rows(traits, panel, x, 2, k, out); break;
-        case 3: panel_rows(traits, panel, x, 3, k, out); break;
-        default: panel_rows(traits, panel, x, 4, k, out); break;
-    }
-}
-
 // One body per combination of traits that matters here, shared by the types that have it.
-#define DEFINE_PANEL(name, NAME)                                                                                  \
-    static void panel_##name(const uint8_t *panel, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) { \
-        panel_of(moe_traits_table[MOE_TYPE_##NAME], panel, x, m, k, out);                                         \
+#define DEFINE_PANEL(name, NAME)                                                                                          \
+    static void panel_##name(const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, moe_ahead ahead, \
+                             float *out) {                                                                                \
+        switch (m) {                                                                                                      \
+            case 1: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 1, k, ahead, out); break;                    \
+            case 2: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 2, k, ahead, out); break;                    \
+            case 3: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 3, k, ahead, out); break;                    \
+            default: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 4, k, ahead, out); break;                   \
+        }                                                                                                                 \
     }
-DEFINE_PANEL(block32, Q5_0)
-DEFINE_PANEL(block32_min, Q5_K)
-DEFINE_PANEL(s8, Q8_0)
+DEFINE_PANEL(block32, Q8_0)
+DEFINE_PANEL(block32_min, Q4_K)
 DEFINE_PANEL(block16, Q6_K)
 DEFINE_PANEL(block16_min, Q2_K)
 
-static void panel(int32_t type, const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) {
+static void panel(int32_t type, const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, moe_ahead ahead,
+                  float *out) {
     const moe_type_traits *traits = moe_traits(type);
-    if (traits->kind == MOE_CLASS_BLOCK16) (traits->has_min ? panel_block16_min : panel_block16)(packed, x, m, k, out);
-    else if (traits->range == MOE_RANGE_S8) panel_s8(packed, x, m, k, out);
-    else (traits->has_min ? panel_block32_min : panel_block32)(packed, x, m, k, out);
+    if (traits->kind == MOE_CLASS_BLOCK16) (traits->has_min ? panel_block16_min : panel_block16)(packed, x, m, k, ahead, out);
+    else (traits->has_min ? panel_block32_min : panel_block32)(packed, x, m, k, ahead, out);
 }
 
 static void set_panel(moe_kernels *table) {
@@ -285,5 +320,5 @@ static void set_panel(moe_kernels *table) {
     table->panel = panel;
     table->panel_columns = COLUMNS;
     table->panel_rows = ROWS;
-    table->panel_from = 3;
+    memset(table->panel_from, PANEL_FROM, sizeof table->panel_from);
 }

@@ -14,12 +14,25 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "neon.h"
-#include "four_columns.h"
+#include "formats_neon.h"
+
+#define VECTOR_ROWS 1
+enum { VECTORS = 2 };
+
+/// For each group of 4 elements, 4 bytes of each row.
+MOE_INLINE void interleave_half(int8x16_t q[8]) {
+    int32x4_t groups[2][4];
+#pragma clang loop unroll(full)
+    for (int part = 0; part < 2; part++) {
+        for (int i = 0; i < 4; i++) groups[part][i] = vreinterpretq_s32_s8(q[4 * part + i]);
+        transpose_four(groups[part]);
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 8; i++) q[i] = vreinterpretq_s8_s32(groups[i % 2][i / 2]);
+}
 
 /// Adds the products with 16 elements of each x to dots[vectors][2].
-MOE_INLINE void add_half(const uint8_t *half, const int8_t *const *x, const int range, const int vectors,
-                         int32x4_t dots[][VECTORS]) {
-    (void)range;
+MOE_INLINE void add_half(const uint8_t *half, const int8_t *const *x, const int vectors, int32x4_t dots[][VECTORS]) {
     int8x16_t values[4];
 #pragma clang loop unroll(full)
     for (int r = 0; r < vectors; r++) values[r] = load_s8(x[r]);

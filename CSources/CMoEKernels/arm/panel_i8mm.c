@@ -17,6 +17,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "neon.h"
+#include "formats_neon.h"
 
 #define VECTOR_ROWS 2
 enum { VECTORS = 4 };
@@ -28,19 +29,19 @@ MOE_INLINE int8x16_t high_halves(int8x16_t a, int8x16_t b) {
     return vreinterpretq_s8_s64(vtrn2q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
 }
 
-MOE_INLINE void interleave_half(const int8_t *q, size_t stride, int8x16_t out[8]) {
+/// For each group of 8 elements, 8 bytes of each row.
+MOE_INLINE void interleave_half(int8x16_t q[8]) {
+    int8x16_t pairs[8];
 #pragma clang loop unroll(full)
-    for (size_t i = 0; i < 4; i++) {
-        const int8x16_t a = load_s8(q + 2 * i * stride), b = load_s8(q + (2 * i + 1) * stride);
-        out[i] = low_halves(a, b);
-        out[i + 4] = high_halves(a, b);
+    for (int i = 0; i < 4; i++) {
+        pairs[i] = low_halves(q[2 * i], q[2 * i + 1]);
+        pairs[i + 4] = high_halves(q[2 * i], q[2 * i + 1]);
     }
+    for (int i = 0; i < 8; i++) q[i] = pairs[i];
 }
 
 /// Adds the products with 16 elements of each x to dots[vectors][4], a vector being two rows of x times two weight rows.
-MOE_INLINE void add_half(const uint8_t *half, const int8_t *const *x, const int range, const int vectors,
-                         int32x4_t dots[][VECTORS]) {
-    (void)range;
+MOE_INLINE void add_half(const uint8_t *half, const int8_t *const *x, const int vectors, int32x4_t dots[][VECTORS]) {
     int8x16_t values[2][2];
 #pragma clang loop unroll(full)
     for (int r = 0; r < vectors; r++) {
