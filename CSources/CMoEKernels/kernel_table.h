@@ -98,10 +98,12 @@ static inline int64_t moe_chunks(int64_t k) { return (k + MOE_CHUNK - 1) / MOE_C
 /// x: k floats -> moe_chunks(k) chunks. A block with a value that is not finite gives NaN.
 typedef void (*moe_quantize_fn)(const float *x, int64_t k, moe_act_chunk *out);
 typedef void (*moe_dequantize_fn)(const void *src, float *dst, int64_t k);
-/// The dot product of one weight row with one activation row.
-typedef float (*moe_dot_fn)(const uint8_t *row, const moe_act_chunk *x, int64_t k);
+/// The dot product of one weight row with one activation row. `readable`: bytes from `row` on that may be read, at least the row's;
+/// where that is a whole number of chunks the last, incomplete one need not be copied.
+typedef float (*moe_dot_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *x, int64_t k);
 /// The same for m <= MOE_DOT_ROWS activation rows at once, which share the unpacking: out[i] = row . x[i].
-typedef void (*moe_dots_fn)(const uint8_t *row, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out);
+typedef void (*moe_dots_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,
+                            float *out);
 /// `blocks` (1...8) blocks of 32 -> out; the rest of out is zero.
 typedef void (*moe_unpack_fn)(const uint8_t *src, int32_t blocks, moe_chunk *out);
 /// Float weights: out[i * MOE_TILE_COLUMNS + j] = x[i] . row j, for i < m <= MOE_TILE_ROWS, j < n <= MOE_TILE_COLUMNS.

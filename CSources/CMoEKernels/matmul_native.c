@@ -114,12 +114,13 @@ static void compute_dots(const native_call *call, int32_t index, int32_t begin, 
         for (int32_t i = first; i < last; i++) x[i - first] = activations(call, index, i);
         for (int32_t j = begin; j < end; j++) {
             const uint8_t *row = weight_row(task, j);
+            const size_t readable = (size_t)(task->n - 1 - j) * task->row_bytes + moe_row_bytes(task->weight_type, task->k);
             float sums[MOE_TILE_ROWS];
             if (last - first == 1 || dots == NULL) {
-                for (int32_t i = first; i < last; i++) sums[i - first] = dot(row, x[i - first], task->k);
+                for (int32_t i = first; i < last; i++) sums[i - first] = dot(row, readable, x[i - first], task->k);
             } else {
                 for (int32_t i = first; i < last; i += rows) {
-                    dots(row, x + (i - first), least(rows, last - i), task->k, sums + (i - first));
+                    dots(row, readable, x + (i - first), least(rows, last - i), task->k, sums + (i - first));
                 }
             }
             const float bias = task->bias ? task->bias[j] : 0;

@@ -159,10 +159,17 @@ MOE_INLINE void fetch_part(moe_fetching *f) {
     for (; f->at < f->until; f->at += 64) _mm_prefetch((const char *)f->at, _MM_HINT_T1);
 }
 
+/// Lanes b < blocks of `after`, the others of `before`.
+MOE_INLINE __m256 first_lanes(__m256 before, __m256 after, int blocks) {
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_blendv_ps(before, after, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(blocks), order)));
+}
+
 /// Runs `step` over the chunks of a row, for m activation rows (a constant: the unpacking of weights, the same for all, is done
-/// once). The last, incomplete chunk (of types with blocks of 32) is completed with zeros.
+/// once). Of the last, incomplete chunk (of types with blocks of 32) only the row's own blocks count; what is read for the others
+/// is what lies behind the row, or zeros where that may not be read.
 MOE_INLINE void over_chunks(__m256 (*step)(__m256, const uint8_t *, const moe_act_chunk *), const moe_type_traits traits,
-                            const uint8_t *row, const moe_act_chunk *const *x, int m, int64_t k, float *out) {
+                            const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int m, int64_t k, float *out) {
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits.block_elements * traits.block_bytes);
     const int64_t chunks = k / MOE_CHUNK;
     __m256 lanes[MOE_DOT_ROWS];
@@ -171,30 +178,36 @@ MOE_INLINE void over_chunks(__m256 (*step)(__m256, const uint8_t *, const moe_ac
         for (size_t line = 0; line < chunk_bytes; line += 64) _mm_prefetch((const char *)row + line + 4096, _MM_HINT_T0);
         for (int i = 0; i < m; i++) lanes[i] = step(lanes[i], row, x[i] + c);
     }
-    if (k % MOE_CHUNK) {
-        uint8_t rest[8 * 34] = {0};
-        memcpy(rest, row, (size_t)(k % MOE_CHUNK / traits.block_elements * traits.block_bytes));
-        for (int i = 0; i < m; i++) lanes[i] = step(lanes[i], rest, x[i] + chunks);
+    if (traits.block_elements < MOE_CHUNK && k % MOE_CHUNK) {
+        const int blocks = (int)(k % MOE_CHUNK / traits.block_elements);
+        uint8_t rest[8 * 34];
+        if (readable < (size_t)(chunks + 1) * chunk_bytes) {
+            memset(rest, 0, sizeof rest);
+            memcpy(rest, row, (size_t)(blocks * traits.block_bytes));
+            row = rest;
+        }
+        for (int i = 0; i < m; i++) lanes[i] = first_lanes(lanes[i], step(lanes[i], row, x[i] + chunks), blocks);
     }
     for (int i = 0; i < m; i++) out[i] = sum_of_lanes(lanes[i]);
 }
 
 /// The two kernels of a type: one activation row, and up to MOE_DOT_ROWS.
 #define MOE_DEFINE_DOTS(NAME, name)                                                                                       \
-    static float dot_##name(const uint8_t *row, const moe_act_chunk *x, int64_t k) {                                      \
+    static float dot_##name(const uint8_t *row, size_t readable, const moe_act_chunk *x, int64_t k) {                     \
         float out;                                                                                                        \
-        over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, &x, 1, k, &out);                                 \
+        over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, &x, 1, k, &out);                       \
         return out;                                                                                                       \
     }                                                                                                                     \
-    static void dots_##name(const uint8_t *row, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) {        \
+    static void dots_##name(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,     \
+                            float *out) {                                                                                 \
         switch (m) {                                                                                                      \
-            case 1: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 1, k, out); break;                \
-            case 2: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 2, k, out); break;                \
-            case 3: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 3, k, out); break;                \
-            case 4: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 4, k, out); break;                \
-            case 5: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 5, k, out); break;                \
-            case 6: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 6, k, out); break;                \
-            case 7: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 7, k, out); break;                \
-            default: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, 8, k, out); break;               \
+            case 1: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 1, k, out); break;      \
+            case 2: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 2, k, out); break;      \
+            case 3: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 3, k, out); break;      \
+            case 4: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 4, k, out); break;      \
+            case 5: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 5, k, out); break;      \
+            case 6: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 6, k, out); break;      \
+            case 7: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 7, k, out); break;      \
+            default: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 8, k, out); break;     \
         }                                                                                                                 \
     }
