@@ -136,26 +136,32 @@ typedef struct tile_case {
     float expected[ACTIVATION_ROWS][WEIGHT_ROWS];
 } tile_case;
 
-static void test_dots(const tile_case *c, const char *isa) {
+/// Row j, of which `readable` bytes may be read, by one activation row and by several.
+static void test_dot(const tile_case *c, const char *isa, int j, const uint8_t *row, size_t readable) {
     const moe_dot_fn dot = moe_kernels_named(isa)->dot[c->named->type];
     const moe_dots_fn dots = moe_kernels_named(isa)->dots[c->named->type];
-    check(dots != NULL, "%s has no products of a row with several for %s", isa, c->named->name);
+    for (int i = 0; i < 2; i++) {
+        const float found = dot(row, readable, c->x[i], c->k);
+        check(same_bits(&found, &c->expected[i][j], 1), "%s dot %s, weights %d, activations %d, k %d: %g, not %g", isa,
+              c->named->name, c->weight_mode, c->activation_mode, (int)c->k, (double)found, (double)c->expected[i][j]);
+    }
+    const int32_t m = 1 + j % MOE_DOT_ROWS;
+    float *found = guarded((size_t)m * sizeof *found);
+    if (dots) dots(row, readable, c->x, m, c->k, found);
+    for (int32_t i = 0; i < m && dots; i++) {
+        check(same_bits(&found[i], &c->expected[i][j], 1), "%s dots %s, weights %d, activations %d, k %d, row %d of %d", isa,
+              c->named->name, c->weight_mode, c->activation_mode, (int)c->k, i, m);
+    }
+}
+
+static void test_dots(const tile_case *c, const char *isa) {
+    check(moe_kernels_named(isa)->dots[c->named->type] != NULL, "%s has no products of a row with several for %s", isa,
+          c->named->name);
     for (int j = 0; j < WEIGHT_ROWS; j++) {
-        // Each row alone before a page that may not be read; one of them at the start of its pages.
+        // Each row alone before a page that may not be read, or at the start of its pages; and where it lies among others.
         const uint8_t *row = c->weights + (size_t)j * c->row_bytes;
-        const uint8_t *alone = memcpy((j == 0 ? guarded_start : guarded)(c->row_bytes), row, c->row_bytes);
-        for (int i = 0; i < 2; i++) {
-            const float found = dot(alone, c->x[i], c->k);
-            check(same_bits(&found, &c->expected[i][j], 1), "%s dot %s, weights %d, activations %d, k %d: %g, not %g", isa,
-                  c->named->name, c->weight_mode, c->activation_mode, (int)c->k, (double)found, (double)c->expected[i][j]);
-        }
-        const int32_t m = 1 + j % MOE_DOT_ROWS;
-        float *found = guarded((size_t)m * sizeof *found);
-        if (dots) dots(alone, c->x, m, c->k, found);
-        for (int32_t i = 0; i < m && dots; i++) {
-            check(same_bits(&found[i], &c->expected[i][j], 1), "%s dots %s, weights %d, activations %d, k %d, row %d of %d",
-                  isa, c->named->name, c->weight_mode, c->activation_mode, (int)c->k, i, m);
-        }
+        test_dot(c, isa, j, memcpy((j == 0 ? guarded_start : guarded)(c->row_bytes), row, c->row_bytes), c->row_bytes);
+        test_dot(c, isa, j, row, (size_t)(WEIGHT_ROWS - j) * c->row_bytes);
     }
 }
 
@@ -194,7 +200,7 @@ static void test_tile(numbers *n, const named_type *named, int32_t blocks, int w
         reference()->quantize(row, c.k, x);
         c.x[i] = x;
         for (int j = 0; j < WEIGHT_ROWS; j++) {
-            c.expected[i][j] = reference()->dot[named->type](weights + (size_t)j * c.row_bytes, x, c.k);
+            c.expected[i][j] = reference()->dot[named->type](weights + (size_t)j * c.row_bytes, c.row_bytes, x, c.k);
         }
         digest_floats(digest, c.expected[i], WEIGHT_ROWS);
     }

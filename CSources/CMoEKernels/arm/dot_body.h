@@ -86,8 +86,19 @@ MOE_INLINE void step(values_fn values, scales_fn scales, const int log2_offset, 
     }
 }
 
+/// Lanes b < blocks of `after`, the others of `before`.
+MOE_INLINE floats8 first_lanes(floats8 before, floats8 after, int blocks) {
+    static const uint32_t order[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    const uint32x4_t count = vdupq_n_u32((uint32_t)blocks);
+    return (floats8){{vbslq_f32(vcgtq_u32(count, vld1q_u32(order)), after.v[0], before.v[0]),
+                      vbslq_f32(vcgtq_u32(count, vld1q_u32(order + 4)), after.v[1], before.v[1])}};
+}
+
+/// Of the last, incomplete chunk (of types with blocks of 32) only the row's own blocks count; what is read for the others is
+/// what lies behind the row, or zeros where that may not be read.
 MOE_INLINE void over_chunks(values_fn values, scales_fn scales, const int log2_offset, const moe_type_traits traits,
-                            const uint8_t *row, const moe_act_chunk *const *x, const int m, int64_t k, float *out) {
+                            const uint8_t *row, size_t readable, const moe_act_chunk *const *x, const int m, int64_t k,
+                            float *out) {
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits.block_elements * traits.block_bytes);
     const int64_t chunks = k / MOE_CHUNK;
     floats8 lanes[ROWS];
@@ -95,23 +106,28 @@ MOE_INLINE void over_chunks(values_fn values, scales_fn scales, const int log2_o
     for (int64_t c = 0; c < chunks; c++, row += chunk_bytes) step(values, scales, log2_offset, traits, row, x, c, m, lanes);
     if (traits.block_elements < MOE_CHUNK && k % MOE_CHUNK) {
         uint8_t rest[8 * 34];
-        step(values, scales, log2_offset, traits, completed(traits, row, k % MOE_CHUNK, rest), x, chunks, m, lanes);
+        floats8 whole[ROWS];
+        for (int i = 0; i < m; i++) whole[i] = lanes[i];
+        if (readable < (size_t)(chunks + 1) * chunk_bytes) row = completed(traits, row, k % MOE_CHUNK, rest);
+        step(values, scales, log2_offset, traits, row, x, chunks, m, whole);
+        for (int i = 0; i < m; i++) lanes[i] = first_lanes(lanes[i], whole[i], (int)(k % MOE_CHUNK / traits.block_elements));
     }
     for (int i = 0; i < m; i++) out[i] = sum_of_lanes(lanes[i]);
 }
 
 #define OVER_CHUNKS(NAME, name, m) \
-    over_chunks(values_##name, scales_##name, OFFSET_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, m, k, out)
+    over_chunks(values_##name, scales_##name, OFFSET_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, m, k, out)
 
 /// The two kernels of a type: one activation row, and up to MOE_DOT_ROWS, in groups as equal as can be.
 #define DEFINE_DOTS(NAME, name)                                                                                           \
-    static float dot_##name(const uint8_t *row, const moe_act_chunk *activations, int64_t k) {                            \
+    static float dot_##name(const uint8_t *row, size_t readable, const moe_act_chunk *activations, int64_t k) {           \
         const moe_act_chunk *const *x = &activations;                                                                     \
         float sum, *out = &sum;                                                                                           \
         OVER_CHUNKS(NAME, name, 1);                                                                                       \
         return sum;                                                                                                       \
     }                                                                                                                     \
-    static void dots_##name(const uint8_t *row, const moe_act_chunk *const *x, int32_t m, int64_t k, float *out) {        \
+    static void dots_##name(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,     \
+                            float *out) {                                                                                 \
         for (int32_t groups = (m + ROWS - 1) / ROWS, rows; groups > 0; groups--, x += rows, out += rows, m -= rows) {     \
             switch (rows = (m + groups - 1) / groups) {                                                                   \
                 case 1: OVER_CHUNKS(NAME, name, 1); break;                                                                \

@@ -46,8 +46,8 @@ MOE_INLINE void fetch_part(fetching *f) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Packing
 
-/// For each of eight rows a float of each of eight blocks, to where they are read: at float `offset` of the floats of block j of
-/// the panel, which are `step` bytes after those of block j - 1.
+/// For each of eight rows a float of each of eight blocks, to where they are read: at float `offset` of the floats of block j
+/// of the panel, which are `step` bytes after those of block j - 1.
 MOE_INLINE void store_floats(floats8 rows[COLUMNS], uint8_t *floats, size_t step, size_t offset) {
 #pragma clang loop unroll(full)
     for (int part = 0; part < 4; part++) {  // of rows 4 (part / 2)..., blocks 4 (part % 2)...
