@@ -93,15 +93,16 @@ struct Benchmark {
                     statistics: nil)
             }
             let next = (0..<batch).map { tokens(count, seed: UInt64(1000 + $0)) }
+            var forward = ForwardBatch()
             let start = ContinuousClock.now
             for step in 0..<count {
                 try Task.checkCancellation()
-                var forward = ForwardBatch()
+                forward.reset()
                 for index in 0..<batch {
                     forward.append(
-                        tokens: [next[index][step]], firstPosition: sequences[index].position,
+                        tokens: CollectionOfOne(next[index][step]), firstPosition: sequences[index].position,
                         blockTable: sequences[index].blockTable, phase: .decode, routing: routing,
-                        observer: repetition == 0 ? nil : statistics, logits: [0])
+                        observer: repetition == 0 ? nil : statistics, logits: CollectionOfOne(0))
                     sequences[index].position += 1
                 }
                 let (_, seconds) = try runner.run(forward)

@@ -54,16 +54,25 @@ package struct ForwardBatch: Sendable {
 
     package var count: Int { tokens.count }
 
+    /// Takes everything out and keeps the memory: a decode loop fills one batch again and again, and allocates nothing.
+    package mutating func reset() {
+        tokens.removeAll(keepingCapacity: true)
+        positions.removeAll(keepingCapacity: true)
+        slices.removeAll(keepingCapacity: true)
+        logitRows.removeAll(keepingCapacity: true)
+    }
+
     /// Appends the next rows of a sequence.
     /// - Parameter logits: which of the new rows need logits, counted from 0.
+    @inlinable  // so that it is specialised for the caller's collections: boxing them would allocate
     package mutating func append(
         tokens newTokens: some Collection<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
         routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: some Sequence<Int>
     ) {
         let start = tokens.count
-        tokens.append(contentsOf: newTokens)
-        positions.append(contentsOf: (0..<newTokens.count).map { Int32(firstPosition + $0) })
-        logitRows.append(contentsOf: logits.map { Int32(start + $0) })
+        for token in newTokens { tokens.append(token) }
+        for row in 0..<newTokens.count { positions.append(Int32(firstPosition + row)) }
+        for row in logits { logitRows.append(Int32(start + row)) }
         slices.append(
             Slice(
                 start: start, count: newTokens.count, firstPosition: firstPosition, blockTable: blockTable, phase: phase,
