@@ -85,6 +85,44 @@ static void test_groups(moe_pool *pool) {
     }
 }
 
+/// Gate, up and SwiGLU in one task are the two products and moe_swiglu, to the bit.
+static void test_gated(moe_pool *pool) {
+    enum { K = 512, MOST = 9 };
+    static const int32_t types[][2] = {{MOE_TYPE_Q4_K, MOE_TYPE_Q6_K}, {MOE_TYPE_Q8_0, MOE_TYPE_Q8_0},
+                                       {MOE_TYPE_F16, MOE_TYPE_MXFP4}};
+    numbers n = {9};
+    float x[MOST * K], gate[MOST * N], up[MOST * N], fused[MOST * N];
+    fill_activations(&n, ACTIVATIONS_RANDOM, x, MOST * K);
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        const void *weights[2];
+        for (int w = 0; w < 2; w++) {
+            const size_t bytes = N * moe_row_bytes(types[t][w], K);
+            uint8_t *memory = guarded(bytes);
+            fill_weights(&n, types[t][w], WEIGHTS_RANDOM, memory, bytes);
+            weights[w] = memory;
+        }
+        for (int i = 0; i < isa_count; i++) {
+            check(moe_kernels_limit(isas[i]), "%s cannot be chosen", isas[i]);
+            for (int32_t m = 1; m <= MOST; m += 2) {
+                moe_matmul_task task = {.weights = weights[0], .input = x, .output = fused, .up = weights[1],
+                                        .row_bytes = moe_row_bytes(types[t][0], K),
+                                        .up_row_bytes = moe_row_bytes(types[t][1], K), .input_stride = K,
+                                        .output_stride = N, .weight_type = types[t][0], .up_type = types[t][1], .m = m,
+                                        .n = N, .k = K};
+                moe_matmul_task apart[2] = {task, task};
+                apart[0].output = gate, apart[1].output = up;
+                apart[0].up = apart[1].up = NULL;
+                apart[1].weights = weights[1], apart[1].row_bytes = task.up_row_bytes, apart[1].weight_type = task.up_type;
+                check(moe_matmul_isa(pool, isas[i], &task, 1) == 0, "%s matmul with SwiGLU", isas[i]);
+                check(moe_matmul_isa(pool, isas[i], apart, 2) == 0, "%s matmul of gate and up", isas[i]);
+                moe_swiglu(NULL, gate, up, gate, m * N);
+                check(same_bits(fused, gate, m * N), "%s matmul with SwiGLU, types %zu, m %d", isas[i], t, m);
+            }
+        }
+    }
+    moe_kernels_limit(NULL);
+}
+
 void test_matmul(void) {
     static const int32_t threads[] = {1, 2, 5};
     enum { POOLS = 3 };
@@ -117,6 +155,7 @@ void test_matmul(void) {
         release_guarded();
     }
     test_groups(pools[1]);
+    test_gated(pools[1]);
     release_guarded();
     for (int t = 0; t < POOLS; t++) moe_pool_destroy(pools[t]);
 }
