@@ -52,6 +52,9 @@ public struct Diagnosis: Sendable, Encodable {
     public let kernelSummary: String
     public let blas: BLASReport
     public let sgemmGflops: Double
+    /// Int8 products summed in registers, billions of operations per second; and by which instruction set.
+    public let int8Gops: Double
+    public let int8ISA: String
     public let bandwidthGBs: Double
     public let warnings: [String]
     /// Only where they were asked for.
@@ -60,6 +63,8 @@ public struct Diagnosis: Sendable, Encodable {
     enum CodingKeys: String, CodingKey {
         case cpu, kernels, blas, products
         case sgemmGflops = "sgemm_gflops"
+        case int8Gops = "int8_gops"
+        case int8ISA = "int8_isa"
         case bandwidthGBs = "bandwidth_gbs"
         case warnings
     }
@@ -82,7 +87,8 @@ public struct Diagnosis: Sendable, Encodable {
             blas: BLASReport(
                 vendor: found.blas.vendor, version: found.blas.version, path: found.blas.path, symbol: found.blas.symbol,
                 threading: found.blas.threading, threads: found.blas.threads, loaded: found.blas.loaded),
-            sgemmGflops: found.sgemmGflops, bandwidthGBs: found.bandwidthGBs, warnings: found.warnings,
+            sgemmGflops: found.sgemmGflops, int8Gops: found.int8Gops, int8ISA: found.int8ISA,
+            bandwidthGBs: found.bandwidthGBs, warnings: found.warnings,
             products: crossover?.rows.map {
                 Product(
                     type: $0.type, rows: $0.rows, nativeGops: $0.nativeGops, blasGops: $0.blasGops, chosen: $0.chosen,

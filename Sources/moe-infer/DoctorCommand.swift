@@ -44,6 +44,7 @@ struct DoctorCommand: AsyncParsableCommand {
             blas       \(blas.vendor) \(blas.version)
                        \(blas.path) (\(blas.loaded ? "MOE_BLAS_LIBRARY" : "linked"), \(blas.symbol), \(blas.threading))
             sgemm      \(Figures.number(report.sgemmGflops)) GFLOP/s
+            int8       \(Figures.number(report.int8Gops)) GOP/s (\(report.int8ISA))
             bandwidth  \(Figures.number(report.bandwidthGBs)) GB/s
 
             """)

@@ -255,6 +255,10 @@ void moe_add_outer(double *sum, const double *x, const double *y, int32_t rows, 
 
 /// GB/s of a read over `bytes` of memory by all workers of the pool (median of `repetitions`).
 double moe_probe_bandwidth(moe_pool *pool, size_t bytes, int32_t repetitions);
+/// Billions of int8 operations per second (a product and a sum are two) in registers by all workers (median of `repetitions`).
+double moe_probe_int8(moe_pool *pool, int32_t repetitions);
+/// The instruction set that moe_probe_int8 uses: "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon", "plain".
+const char *moe_probe_int8_name(void);
 
 #ifdef __cplusplus
 }
