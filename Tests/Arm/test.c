@@ -145,23 +145,24 @@ void fill_weights(numbers *n, int32_t type, enum weight_mode mode, uint8_t *p, s
     static const uint8_t fixed[WEIGHT_MODES] = {[WEIGHTS_LOW] = 0x80, [WEIGHTS_HIGH] = 0xff, [WEIGHTS_MIDDLE] = 0x7f};
     for (size_t i = 0; i < bytes; i++) p[i] = fixed[mode] ? fixed[mode] : (uint8_t)random_bits(n);
     if (mode == WEIGHTS_ANY) return;
-    const bool large = mode == WEIGHTS_LARGE;
+    const bool large = mode == WEIGHTS_LARGE, small = mode == WEIGHTS_SMALL;
     int offsets[2];
     half_offsets(type, offsets);
     const size_t block = (size_t)moe_type_block_bytes(type);
     for (size_t at = 0; at + block <= bytes; at += block) {
         for (int i = 0; i < 2; i++) {
             if (offsets[i] < 0) continue;
-            // Magnitudes of 2^-7 to 2^-5, or the largest; either sign.
-            uint16_t half = large ? 0x7bff : (uint16_t)(0x2000 + random_below(n, 0x800));
+            // Magnitudes of 2^-7 to 2^-5, or the largest, or subnormal; either sign.
+            uint16_t half = large ? 0x7bff : (uint16_t)(small ? random_below(n, 0x400) : 0x2000 + random_below(n, 0x800));
             half |= (uint16_t)(random_bits(n) & 0x8000);
             memcpy(p + at + offsets[i], &half, sizeof half);
         }
-        const float value = random_float(n) * (large ? FLT_MAX : 1);
+        const float value = random_float(n) * (large ? FLT_MAX : small ? 1e-39f : 1);
         const uint16_t top = (uint16_t)(moe_bits_from_float(value) >> 16);
         if (type == MOE_TYPE_F32) memcpy(p + at, &value, sizeof value);
         if (type == MOE_TYPE_BF16) memcpy(p + at, &top, sizeof top);
-        if (type == MOE_TYPE_MXFP4) p[at] = large ? (uint8_t)(250 + random_below(n, 6)) : (uint8_t)(118 + random_below(n, 7));
+        const int32_t exponent = large ? 250 + random_below(n, 6) : small ? random_below(n, 4) : 118 + random_below(n, 7);
+        if (type == MOE_TYPE_MXFP4) p[at] = (uint8_t)exponent;
     }
 }
 

@@ -57,6 +57,7 @@ extern const int quantised_type_count, float_type_count;
 enum weight_mode {
     WEIGHTS_RANDOM,     // moderate scales
     WEIGHTS_LARGE,      // random integers, the largest scales
+    WEIGHTS_SMALL,      // the smallest
     WEIGHTS_LOW,        // every byte but the scales 0x80
     WEIGHTS_HIGH,       // 0xff
     WEIGHTS_MIDDLE,     // 0x7f

@@ -153,6 +153,32 @@ import Testing
         #expect(results.allSatisfy { ($0["moe"] as? [String: Any])?["mean_experts"] as? Double == 2 })
     }
 
+    /// The protocol of Tools/peers: one answer per line, errors among them; what is generated after a depth routes as without it
+    /// counts, and different text in every sequence takes more experts than one sequence does.
+    @Test func benchServesCases() async throws {
+        let cases = [
+            "limits", "prompt=16 seed=3 routing=static", "generate=4 depth=32 routing=static:k=2",
+            "generate=4 batch=4 routing=static:k=2", "generate=4 batch=4 depth=32 routing=static:k=2",
+            "generate=4 batch=4 depth=32 routing=static:k=2", "prompt=4 batch=2", "prompt=9999999", "generate=x", "speed=1",
+        ]
+        let result = try await Self.run(["bench", "--serve"], input: cases.joined(separator: "\n") + "\n")
+        let answers = try result.output.split(separator: "\n").map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        try #require(result.code == 0 && answers.count == 1 + cases.count)
+        #expect((answers[0]["load_seconds"] as? Double ?? 0) > 0 && answers[0]["vocabulary_size"] as? Int == 4096)
+        #expect(["bandwidth_gbs", "int8_gops", "sgemm_gflops"].allSatisfy { answers[1][$0] as? Double ?? 0 > 0 })
+        #expect(answers[2...6].map { $0["tokens"] as? Int } == [16, 4, 16, 16, 16])
+        #expect(answers[2...6].allSatisfy { ($0["seconds"] as? Double ?? 0) > 0 })
+        let moe = try answers[2...6].map { try #require($0["moe"] as? [String: Any]) }
+        #expect(moe.map { $0["mean_experts"] as? Double } == [8, 2, 2, 2, 2])
+        let bytes = moe.map { $0["expert_bytes_read"] as? Int ?? 0 }
+        #expect(bytes[2] > bytes[1] * 3 / 2 && bytes[3] != bytes[2] && bytes[4] == bytes[3])
+        #expect(answers[7...].allSatisfy { ($0["error"] as? String)?.isEmpty == false })
+        let mixed = try await Self.run(["bench", "--serve", "--json"])
+        #expect(mixed.code == 64)
+    }
+
     /// Real text, policies in turns: fewer experts are counted, and the first policy is what times are compared with.
     @Test func benchOnText() async throws {
         let text = Fixtures.root.appendingPathComponent("LICENSE").path

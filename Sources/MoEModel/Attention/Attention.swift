@@ -72,7 +72,8 @@ struct Attention {
             blockSize: cache.blockSize, kvHeads: kvHeads, headDim: headDim)
         let (qWidth, kvWidth) = (heads * headDim, kvHeads * headDim)
         let tasks = step.scratch.values(AttentionTask.self, step.batch.slices.count)
-        for (index, slice) in step.batch.slices.enumerated() {
+        for index in step.batch.slices.indices {
+            let slice = step.batch.slices[index]
             let table = step.scratch.integers(slice.blockTable.count)
             slice.blockTable.withUnsafeBufferPointer { table.update(from: $0.baseAddress!, count: $0.count) }
             step.batch.positions.withUnsafeBufferPointer { positions in
