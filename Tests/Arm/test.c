@@ -200,6 +200,8 @@ static void find_isas(const char *best) {
     check(cpu.neon && cpu.dotprod == (moe_kernels_named("neon_dotprod") != NULL), "dotprod is not as detected");
     check(cpu.i8mm == (moe_kernels_named("neon_i8mm") != NULL), "i8mm is not as detected");
     check(!cpu.avx2, "avx2 on ARM");
+    const char *probe = cpu.i8mm ? "i8mm" : cpu.dotprod ? "dotprod" : "neon";
+    check(strcmp(moe_probe_int8_name(), probe) == 0, "int8 is probed by %s", moe_probe_int8_name());
 #else
     check(!cpu.neon && !cpu.dotprod && !cpu.i8mm, "NEON on another CPU");
 #endif
@@ -211,6 +213,9 @@ int main(int argc, char **argv) {
         return 0;
     }
     find_isas(argc > 1 ? argv[1] : NULL);
+    moe_pool *pool = moe_pool_create(1);
+    check(pool && moe_probe_int8(pool, 1) > 0, "int8 cannot be probed");
+    moe_pool_destroy(pool);
     test_conversions();
     test_products();
     test_float_products();
