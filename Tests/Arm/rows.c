@@ -140,7 +140,32 @@ static void test_to_half(numbers *n, const char *isa) {
     }
 }
 
+/// Sums for calibration: the same on every CPU.
+static void test_gram(void) {
+    enum { COUNT = 5, WIDTH = 700 };
+    numbers n = {10};
+    float values[COUNT][WIDTH];
+    const float *rows[COUNT];
+    double gram[COUNT * COUNT], outer[COUNT * COUNT] = {0};
+    for (int i = 0; i < COUNT; i++) {
+        fill_random(&n, values[i], WIDTH, 2);
+        rows[i] = values[i];
+    }
+    moe_gram(rows, COUNT, WIDTH, gram);
+    for (int i = 0; i < COUNT; i++) {
+        double sum = 0;
+        for (int e = 0; e < WIDTH; e++) sum += (double)values[i][e] * (double)values[0][e];
+        check(fabs(gram[i * COUNT] - sum) < 1e-4 && gram[i] == gram[i * COUNT], "gram: %g, not %g", gram[i * COUNT], sum);
+    }
+    for (int i = 0; i < COUNT; i++) moe_add_outer(outer, gram + COUNT * i, gram + i, COUNT, COUNT);
+    uint64_t digest = 0;
+    digest_bytes(&digest, gram, sizeof gram);
+    digest_bytes(&digest, outer, sizeof outer);
+    print_digest("gram", "floats", digest);
+}
+
 void test_rows(void) {
+    test_gram();
     static const int32_t lengths[] = {1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 33, 64, 100, 257, 1024};
     for (int i = 0; i < isa_count; i++) {
         check(moe_kernels_limit(isas[i]), "%s cannot be chosen", isas[i]);
