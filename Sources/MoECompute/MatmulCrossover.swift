@@ -46,7 +46,8 @@ package struct MatmulCrossover: Sendable, Codable {
             for count in counts {
                 let backends: [any GEMMBackend] = [NativeBackend(), OpenBLASBackend()]
                 let measured = try backends.map {
-                    try speed(of: $0, type: type, rows: count, memory: memory, input: input, output: input + inputs, pool: pool)
+                    try speed(
+                        of: $0, type: type, rows: count, memory: memory, input: input, output: input + inputs, pool: pool)
                 }
                 let path = plan.dense(rows: count, quantized: type.isQuantized)
                 let from = Int(moe_panel_from(Int32(type.rawValue)))

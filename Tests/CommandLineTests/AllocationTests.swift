@@ -14,7 +14,8 @@ import Testing
             let process = Process()
             process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
             process.arguments = [
-                compiler, "-O1", "-shared", "-fPIC", Fixtures.directory.appendingPathComponent("allocations/count.c").path, "-o", library,
+                compiler, "-O1", "-shared", "-fPIC", Fixtures.directory.appendingPathComponent("allocations/count.c").path,
+                "-o", library,
             ]
             process.standardError = FileHandle.nullDevice
             try process.run()
@@ -45,8 +46,8 @@ import Testing
                     "--routing", routing, "--json",
                 ], counter: counter)
         }
-        // Lists of the tokens to feed grow with their number: two for each repetition and sequence.
-        #expect(counts[1] - counts[0] <= 4 * batch, "\(counts[1] - counts[0]) allocations in 128 more steps")
+        // Scratch memory that grows once, and the lists of tokens to feed; one allocation a step would be 128.
+        #expect(abs(counts[1] - counts[0]) < 32, "\(counts[1] - counts[0]) allocations in 128 more steps")
     }
 }
 
