@@ -123,7 +123,7 @@ void test_conversions(void) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Quantised weights
 
-enum { WEIGHT_ROWS = 16, ACTIVATION_ROWS = 8 };  // of a tile, at most
+enum { WEIGHT_ROWS = MOE_TILE_COLUMNS, ACTIVATION_ROWS = MOE_TILE_ROWS };
 
 /// A tile of weights and activations, and what the reference makes of it.
 typedef struct tile_case {
@@ -145,7 +145,7 @@ static void test_dot(const tile_case *c, const char *isa, int j, const uint8_t *
         check(same_bits(&found, &c->expected[i][j], 1), "%s dot %s, weights %d, activations %d, k %d: %g, not %g", isa,
               c->named->name, c->weight_mode, c->activation_mode, (int)c->k, (double)found, (double)c->expected[i][j]);
     }
-    const int32_t m = 1 + j % MOE_DOT_ROWS;
+    const int32_t m = 1 + j / 3 % MOE_DOT_ROWS;
     float *found = guarded((size_t)m * sizeof *found);
     if (dots) dots(row, readable, c->x, m, c->k, found);
     for (int32_t i = 0; i < m && dots; i++) {
@@ -157,8 +157,8 @@ static void test_dot(const tile_case *c, const char *isa, int j, const uint8_t *
 static void test_dots(const tile_case *c, const char *isa) {
     check(moe_kernels_named(isa)->dots[c->named->type] != NULL, "%s has no products of a row with several for %s", isa,
           c->named->name);
-    for (int j = 0; j < WEIGHT_ROWS; j++) {
-        // Each row alone before a page that may not be read, or at the start of its pages; and where it lies among others.
+    for (int j = 0; j < WEIGHT_ROWS; j += 3) {
+        // A row alone before a page that may not be read, or at the start of its pages; and where it lies among others.
         const uint8_t *row = c->weights + (size_t)j * c->row_bytes;
         test_dot(c, isa, j, memcpy((j == 0 ? guarded_start : guarded)(c->row_bytes), row, c->row_bytes), c->row_bytes);
         test_dot(c, isa, j, row, (size_t)(WEIGHT_ROWS - j) * c->row_bytes);
@@ -175,7 +175,7 @@ static void test_panel(const tile_case *c, const char *isa, int32_t n) {
         const size_t bytes = ((size_t)(m - 1) * MOE_TILE_COLUMNS + (size_t)columns) * sizeof(float);
         float *out = guarded(bytes);
         memset(out, 0x55, bytes);
-        kernels->panel(type, panel, c->x, m, c->k, (moe_ahead){rows, 100}, out);
+        kernels->panel(type, panel, n, c->x, m, c->k, (moe_ahead){rows, 100}, out);
         for (int32_t i = 0; i < m; i++) {
             check(same_bits(out + i * MOE_TILE_COLUMNS, c->expected[i], n),
                   "%s panel %s, weights %d, activations %d, k %d, %d columns, row %d of %d", isa, c->named->name,
@@ -240,7 +240,7 @@ void test_products(void) {
 static void test_float_tile(const named_type *named, const char *isa, const uint8_t *weights, size_t row_bytes,
                             const float *const *x, int64_t k, float expected[ACTIVATION_ROWS][WEIGHT_ROWS], bool first) {
     const moe_float_tile_fn tile = moe_kernels_named(isa)->float_tile[named->type];
-    for (int32_t n = WEIGHT_ROWS; n > 0; n = n > 4 ? n - 5 : n - 1) {
+    for (int32_t n = WEIGHT_ROWS; n > 0; n = n > 9 ? n - 9 : n - 1) {
         const size_t bytes = (size_t)(n - 1) * row_bytes + moe_row_bytes(named->type, k);
         const uint8_t *rows = guarded_copy(weights, bytes);
         for (int32_t m = ACTIVATION_ROWS; m > 0; m--) {
