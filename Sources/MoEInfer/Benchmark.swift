@@ -107,7 +107,7 @@ struct Benchmark {
         _ test: BenchmarkCase, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) throws -> BenchmarkResult {
         guard repetitions >= 1 else { throw RequestError("nothing to measure: \(repetitions) repetitions") }
-        let statistics = RoutingStatistics()
+        let statistics = RoutingStatistics(everyToken: false)
         let cache = try cache(for: test)
         try fill(cache, for: test, routing: routing)
         let speeds = try (0...repetitions).map { repetition in

@@ -51,7 +51,7 @@ public final class BenchmarkSession: Sendable {
             let benchmark = Benchmark(runner, settings: settings)
             let cache = try known ?? benchmark.cache(for: test)
             if known == nil { try benchmark.fill(cache, for: test, routing: routing) }
-            let statistics = RoutingStatistics()
+            let statistics = RoutingStatistics(everyToken: false)
             let seconds = try benchmark.run(test, cache: cache, routing: routing, statistics: statistics)
             let run = Run(
                 seconds: seconds, tokens: test.count * test.batch, threads: runner.context.pool.threads,

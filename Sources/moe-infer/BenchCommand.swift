@@ -12,6 +12,7 @@ struct BenchCommand: AsyncParsableCommand {
             may be given several times: all combinations run, one after the other.
             With --text, prompts and what follows them are real text, another piece in every repetition, and the policies take
             turns: times are compared with the first policy's of the same repetition.
+            With --speculate, pieces of the text are continued with drafts and without, in turns: a time below 1 says that drafts pay.
             With --serve, one case is read per line of standard input and answered by a line of JSON, with the model kept loaded:
             "prompt=512", "generate=64 depth=4096 batch=4 seed=7 routing=static:k=4", or "limits" for what the machine can do.
 
@@ -19,6 +20,7 @@ struct BenchCommand: AsyncParsableCommand {
               moe-infer bench
               moe-infer bench --model olmoe.gguf --routing static --routing static:k=4 --batch 1 --batch 4
               moe-infer bench --text chat.txt --prompt 64 --generate 48 --routing static --routing native
+              moe-infer bench --text code.txt --prompt 256 --generate 64 --speculate lookup --speculate experts:k=1
             """)
 
     @Option(help: "Tokens of the prompt; 0: no prompt test.")
@@ -42,6 +44,14 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "A policy. May be given several times. Default: native.")
     var routing: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            "Measure generation with drafts, as in generate; with --text. May be given several times.", valueName: "spec"))
+    var speculate: [String] = []
+
+    @Option(help: "With --speculate: 0 is greedy, where small models repeat themselves and drafts look better.")
+    var temperature: Float = 0
+
     @Flag(help: "Show where the time of a step goes, stage by stage, instead of the speed alone.")
     var profile = false
 
@@ -64,6 +74,11 @@ struct BenchCommand: AsyncParsableCommand {
         if serve, json || profile || text != nil || !routing.isEmpty || !batch.isEmpty || depth != 0 {
             throw ValidationError("with --serve, cases come from standard input only")
         }
+        if !speculate.isEmpty, text == nil || generate < 2 {
+            throw ValidationError("--speculate needs --text, and --generate of at least 2")
+        }
+        if !(temperature >= 0 && temperature.isFinite) { throw ValidationError("--temperature must be 0 or more") }
+        if temperature != 0, speculate.isEmpty { throw ValidationError("--temperature goes with --speculate") }
         if batch.contains(where: { $0 < 1 }) { throw ValidationError("--batch must be at least 1") }
     }
 
@@ -74,6 +89,10 @@ struct BenchCommand: AsyncParsableCommand {
         }
         let specifications = routing.isEmpty ? ["native"] : routing
         let policies = try specifications.map { ($0, try RoutingSpecification.parse($0)) }
+        if let text, !speculate.isEmpty {
+            try await measureSpeculation(on: try PromptInput.read(argument: nil, file: text), policies)
+            return
+        }
         if let text {
             try await measure(try PromptInput.read(argument: nil, file: text), policies)
             return

@@ -87,6 +87,39 @@ import Testing
         #expect(first["text"] as? String == second["text"] as? String)
     }
 
+    @Test func speculationChangesFiguresOnly() async throws {
+        let arguments = ["generate", "The river and the river and", "--max-tokens", "40", "--ignore-eos", "--json"]
+        let plain = try await Self.run(arguments).object()
+        for speculation in ["off", "lookup:n=2,max=6", "experts:k=1"] {
+            let found = try await Self.run(arguments + ["--speculate", speculation]).object()
+            #expect(found["text"] as? String == plain["text"] as? String)
+            let usage = (found["usage"] as? [String: Any])?["speculation"] as? [String: Any]
+            #expect((usage == nil) == (speculation == "off"))
+            guard let usage else { continue }
+            #expect(
+                Set(usage.keys).isSuperset(of: ["steps", "drafted", "accepted", "tokens_per_step", "acceptance_rate"]))
+        }
+        let figures = try await Self.run(["generate", "The", "--max-tokens", "9", "--speculate", "lookup"])
+        #expect(figures.error.contains("tokens/step"))
+        for bad in ["lookup:n=x", "guess"] {
+            let refused = try await Self.run(arguments + ["--speculate", bad])
+            #expect(refused.code == 64 && refused.errorLines.count == 1 && refused.output.isEmpty)
+        }
+    }
+
+    @Test func benchComparesSpeculation() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let arguments = ["bench", "--prompt", "32", "--generate", "8", "--repetitions", "2", "--speculate", "lookup"]
+        let results = try #require(
+            try await Self.run(arguments + ["--text", text, "--json"]).json() as? [[String: Any]])
+        #expect(results.map { $0["speculation"] as? String } == ["off", "lookup"])
+        #expect((results[0]["time_ratio"] as? [String: Double])?["median"] == 1)
+        #expect((results[1]["usage"] as? [String: Any])?["drafted"] is Int)
+        let table = try await Self.run(arguments + ["--text", text, "--temperature", "0.7"])
+        #expect(table.code == 0 && table.output.contains("tokens/step"))
+        #expect(try await Self.run(arguments).code == 64)
+    }
+
     @Test func tokenizeListsIntegers() async throws {
         let ids = try #require(try await Self.run(["tokenize", "Hello, world", "--json"]).json() as? [Int])
         #expect(ids.count > 1)
