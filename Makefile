@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas test-arm sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-models: models build ## Run the real-model tests (downloads 1.3 GB once)
 
 test-blas: build ## Run the same generation under every BLAS that can be had
 	@Tools/test_blas_matrix.sh $(BINARY)
+
+test-arm: setup ## Run the kernels' checks on emulated ARM CPUs: NEON, dotprod, i8mm (installs qemu-user)
+	@Tools/test_arm.sh
 
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'

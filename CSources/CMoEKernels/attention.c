@@ -52,6 +52,8 @@ static moe_attention_fn best_kernel(void) {
     const char *isa = moe_kernels_active()->isa;
     if (strncmp(isa, "avx512", 6) == 0) return moe_attention_avx512;
     if (strcmp(isa, "avx2") == 0) return moe_attention_avx2;
+#elif defined(__aarch64__)
+    if (strncmp(moe_kernels_active()->isa, "neon", 4) == 0) return moe_attention_neon;
 #endif
     return moe_attention_ref;
 }

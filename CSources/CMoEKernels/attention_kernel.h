@@ -31,5 +31,6 @@ typedef void (*moe_attention_fn)(const moe_attention_piece *piece, float *scratc
 void moe_attention_ref(const moe_attention_piece *piece, float *scratch);
 void moe_attention_avx2(const moe_attention_piece *piece, float *scratch);
 void moe_attention_avx512(const moe_attention_piece *piece, float *scratch);
+void moe_attention_neon(const moe_attention_piece *piece, float *scratch);
 
 #endif

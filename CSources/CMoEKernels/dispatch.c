@@ -5,8 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #include "kernel_table.h"
+
+// Bits of the kernel's interface (arch/arm64/include/uapi/asm/hwcap.h), which older C libraries do not name.
+enum { ARM_HWCAP_ASIMDDP = 1 << 20, ARM_HWCAP2_I8MM = 1 << 13 };
 
 int32_t moe_type_block_elements(int32_t type) {
     const moe_type_traits *traits = moe_traits(type);
@@ -40,20 +46,18 @@ moe_cpu_features moe_cpu_detect(void) {
     features.avx512_bf16 = __builtin_cpu_supports("avx512bf16");
     features.avx_vnni = __builtin_cpu_supports("avxvnni");
 #elif defined(__aarch64__)
-    features.neon = true;
-#if defined(__ARM_FEATURE_DOTPROD)
-    features.dotprod = true;
-#endif
-#if defined(__ARM_FEATURE_MATMUL_INT8)
-    features.i8mm = true;
+    features.neon = true;  // part of the architecture
+#if defined(__linux__)
+    features.dotprod = (getauxval(AT_HWCAP) & ARM_HWCAP_ASIMDDP) != 0;
+    features.i8mm = (getauxval(AT_HWCAP2) & ARM_HWCAP2_I8MM) != 0;
 #endif
 #endif
     return features;
 }
 
-// Tables from worst to best; the last `available` that this CPU runs.
-enum { TABLE_REF, TABLE_AVX2, TABLE_AVX512, TABLE_AVX512VNNI, TABLE_COUNT };
-static moe_kernels tables[TABLE_COUNT];
+// Tables from worst to best: those that this CPU runs.
+enum { MOST_TABLES = 4 };
+static moe_kernels tables[MOST_TABLES];
 static int available;
 static const moe_kernels *active;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -65,24 +69,30 @@ static const moe_kernels *find(const char *isa) {
     return NULL;
 }
 
+/// The next better table: the one before, with what `set` overrides.
+static void add_table(void (*set)(moe_kernels *table)) {
+    if (available > 0) tables[available] = tables[available - 1];
+    set(&tables[available++]);
+}
+
 static void build(void) {
-    moe_kernels_set_ref(&tables[TABLE_REF]);
-    available = 1;
+    add_table(moe_kernels_set_ref);
 #if defined(__x86_64__)
     const moe_cpu_features cpu = moe_cpu_detect();
     if (cpu.avx2 && cpu.fma && cpu.f16c) {
-        tables[TABLE_AVX2] = tables[TABLE_REF];
-        moe_kernels_set_avx2(&tables[TABLE_AVX2]);
-        available = TABLE_AVX2 + 1;
+        add_table(moe_kernels_set_avx2);
         if (cpu.avx512f && cpu.avx512bw && cpu.avx512vl) {
-            tables[TABLE_AVX512] = tables[TABLE_AVX2];
-            moe_kernels_set_avx512(&tables[TABLE_AVX512]);
-            available = TABLE_AVX512 + 1;
-            if (cpu.avx512_vnni) {
-                tables[TABLE_AVX512VNNI] = tables[TABLE_AVX512];
-                moe_kernels_set_avx512vnni(&tables[TABLE_AVX512VNNI]);
-                available = TABLE_AVX512VNNI + 1;
-            }
+            add_table(moe_kernels_set_avx512);
+            if (cpu.avx512_vnni) add_table(moe_kernels_set_avx512vnni);
+        }
+    }
+#elif defined(__aarch64__)
+    const moe_cpu_features cpu = moe_cpu_detect();
+    if (cpu.neon) {
+        add_table(moe_kernels_set_neon);
+        if (cpu.dotprod) {
+            add_table(moe_kernels_set_neon_dotprod);
+            if (cpu.i8mm) add_table(moe_kernels_set_neon_i8mm);
         }
     }
 #endif

@@ -4,6 +4,9 @@
 
 #include "CMoEKernels.h"
 
+// Where the CPU has an fma anyway, as on ARM, the compiler would use it, and the sums would not be those of other CPUs.
+#pragma STDC FP_CONTRACT OFF
+
 enum { LANES = 8, BLOCK = 256 };
 
 /// Float products in eight running sums per block of 256, blocks added in double: a fixed order, so the same on every ISA.

@@ -138,7 +138,7 @@ typedef struct moe_kernels {
     moe_float_tile_fn float_tile[MOE_TYPE_SLOTS];  // float types
 } moe_kernels;
 
-/// The table in use, and one by name ("ref", "avx2", "avx512", "avx512vnni"); NULL when the CPU cannot run it.
+/// The table in use, and one by name (see moe_kernels_limit); NULL when the CPU cannot run it.
 const moe_kernels *moe_kernels_active(void);
 const moe_kernels *moe_kernels_named(const char *isa);
 
@@ -147,6 +147,9 @@ void moe_kernels_set_ref(moe_kernels *table);
 void moe_kernels_set_avx2(moe_kernels *table);
 void moe_kernels_set_avx512(moe_kernels *table);
 void moe_kernels_set_avx512vnni(moe_kernels *table);
+void moe_kernels_set_neon(moe_kernels *table);
+void moe_kernels_set_neon_dotprod(moe_kernels *table);
+void moe_kernels_set_neon_i8mm(moe_kernels *table);
 
 /// Bytes of one interleaved block of `columns` weight rows: 32 integers and the scales of each.
 static inline size_t moe_panel_block_bytes(const moe_type_traits *traits, int32_t columns) {

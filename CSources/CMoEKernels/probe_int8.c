@@ -103,37 +103,30 @@ static loop best_loop(void) {
 
 #elif defined(__aarch64__)
 
-static int32_t loop_neon(int64_t rounds) {
-    int32x4_t sums[SUMS];
-    int8x16_t a = vdupq_n_s8(3);
-    const int8x16_t b = vdupq_n_s8(-2);
-    for (int j = 0; j < SUMS; j++) sums[j] = vdupq_n_s32(j);
-    for (int64_t i = 0; i < rounds; i++) {
-#pragma clang loop unroll(full)
-        for (int j = 0; j < SUMS; j++) {
-            __asm__ volatile("" : "+w"(a));  // or the product would be computed once
-#if defined(__ARM_FEATURE_MATMUL_INT8)
-            sums[j] = vmmlaq_s32(sums[j], a, b);
-#elif defined(__ARM_FEATURE_DOTPROD)
-            sums[j] = vdotq_s32(sums[j], a, b);
-#else
-            const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
-            sums[j] = vpadalq_s16(sums[j], vmlal_high_s8(low, a, b));
-#endif
-        }
+#define DEFINE_LOOP(name, attributes, step)                                                       \
+    attributes static int32_t loop_##name(int64_t rounds) {                                       \
+        int32x4_t sums[SUMS];                                                                     \
+        int8x16_t a = vdupq_n_s8(3);                                                              \
+        const int8x16_t b = vdupq_n_s8(-2);                                                       \
+        for (int j = 0; j < SUMS; j++) sums[j] = vdupq_n_s32(j);                                  \
+        for (int64_t i = 0; i < rounds; i++) {                                                    \
+            _Pragma("clang loop unroll(full)") for (int j = 0; j < SUMS; j++) {                   \
+                __asm__ volatile("" : "+w"(a)); /* or the product would be computed once */       \
+                sums[j] = step;                                                                   \
+            }                                                                                     \
+        }                                                                                         \
+        for (int j = 1; j < SUMS; j++) sums[0] = veorq_s32(sums[0], sums[j]);                     \
+        return vaddvq_s32(sums[0]);                                                               \
     }
-    for (int j = 1; j < SUMS; j++) sums[0] = veorq_s32(sums[0], sums[j]);
-    return vaddvq_s32(sums[0]);
-}
+DEFINE_LOOP(neon, , vpadalq_s16(sums[j], vmlal_high_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), a, b)))
+DEFINE_LOOP(dotprod, __attribute__((target("dotprod"))), vdotq_s32(sums[j], a, b))
+DEFINE_LOOP(i8mm, __attribute__((target("i8mm"))), vmmlaq_s32(sums[j], a, b))
 
 static loop best_loop(void) {
-#if defined(__ARM_FEATURE_MATMUL_INT8)
-    return (loop){"i8mm", loop_neon, 32};
-#elif defined(__ARM_FEATURE_DOTPROD)
-    return (loop){"dotprod", loop_neon, 16};
-#else
+    const moe_cpu_features cpu = moe_cpu_detect();
+    if (cpu.i8mm) return (loop){"i8mm", loop_i8mm, 32};
+    if (cpu.dotprod) return (loop){"dotprod", loop_dotprod, 16};
     return (loop){"neon", loop_neon, 16};
-#endif
 }
 
 #else

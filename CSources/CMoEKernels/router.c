@@ -16,6 +16,8 @@ static const moe_router_kernels *kernels_named(const char *isa) {
 #if defined(__x86_64__)
     if (strncmp(table->isa, "avx512", 6) == 0) return &moe_router_kernels_avx512;
     if (strcmp(table->isa, "avx2") == 0) return &moe_router_kernels_avx2;
+#elif defined(__aarch64__)
+    if (strncmp(table->isa, "neon", 4) == 0) return &moe_router_kernels_neon;
 #endif
     return &moe_router_kernels_ref;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The router's kernels of one ISA, some rows at a time: what router.c splits over the workers. Each is complete in ref/ and
-// compiled again in x86/; the loops are written once, in router_body.h, and give the same bits for every ISA.
+// compiled again in x86/ and arm/; the loops are written once, in router_body.h, and give the same bits for every ISA.
 #ifndef MOE_ROUTER_KERNELS_H
 #define MOE_ROUTER_KERNELS_H
 
@@ -32,5 +32,6 @@ typedef struct moe_router_kernels {
 extern const moe_router_kernels moe_router_kernels_ref;
 extern const moe_router_kernels moe_router_kernels_avx2;
 extern const moe_router_kernels moe_router_kernels_avx512;
+extern const moe_router_kernels moe_router_kernels_neon;
 
 #endif

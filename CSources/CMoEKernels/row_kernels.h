@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The row kernels of one ISA: what row_ops.c, attention.c and attention.c compute a row with. Each is complete in ref/ and
-// overridden in x86/. The loops are written once, in row_kernels_body.h.
+// overridden in x86/ and arm/. The loops are written once, in row_kernels_body.h.
 #ifndef MOE_ROW_KERNELS_H
 #define MOE_ROW_KERNELS_H
 
@@ -28,6 +28,7 @@ typedef struct moe_row_kernels {
 
 extern const moe_row_kernels moe_row_kernels_ref;
 extern const moe_row_kernels moe_row_kernels_avx2;
+extern const moe_row_kernels moe_row_kernels_neon;
 
 /// The best that this CPU has, or what moe_kernels_limit allows.
 const moe_row_kernels *moe_row_kernels_best(void);

@@ -13,6 +13,8 @@
 const moe_row_kernels *moe_row_kernels_best(void) {
 #if defined(__x86_64__)
     if (strncmp(moe_kernels_active()->isa, "avx", 3) == 0) return &moe_row_kernels_avx2;
+#elif defined(__aarch64__)
+    if (strncmp(moe_kernels_active()->isa, "neon", 4) == 0) return &moe_row_kernels_neon;
 #endif
     return &moe_row_kernels_ref;
 }

@@ -50,10 +50,11 @@ typedef struct moe_cpu_features {
 } moe_cpu_features;
 
 moe_cpu_features moe_cpu_detect(void);
-/// Limits dispatch for tests: "ref", "avx2", "avx512", "avx512vnni" or NULL for the best. Returns false when not available here.
+/// Limits dispatch for tests, or NULL for the best. The names, from worst to best: "ref"; on x86-64 "avx2", "avx512",
+/// "avx512vnni"; on 64-bit ARM "neon", "neon_dotprod", "neon_i8mm". Returns false when not available here.
 /// Not thread-safe; call before any other kernel runs. Also read once from the environment variable MOE_ISA.
 bool moe_kernels_limit(const char *isa);
-/// The ISA name of the dot kernel in use for a type, for `doctor`: "ref", "avx2", "avx512", "avx512vnni".
+/// The ISA name of the dot kernel in use for a type, for `doctor`.
 const char *moe_kernel_name(int32_t type);
 /// Activation rows from which on packed panels take over from dot products for a quantised type; 0: never.
 int32_t moe_panel_from(int32_t type);
