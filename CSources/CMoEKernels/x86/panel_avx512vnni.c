@@ -284,9 +284,9 @@ void moe_set_panel_avx512vnni(moe_kernels *table) {
     // Measured, 2 threads on cold weights (AMD Zen 5): rows from which on packing is paid back.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
-        table->panel_from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 7 : 6;
+        table->panel_from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 8 : 6;
     }
-    table->panel_from[MOE_TYPE_Q4_K] = table->panel_from[MOE_TYPE_Q5_K] = 4;
+    table->panel_from[MOE_TYPE_Q4_K] = table->panel_from[MOE_TYPE_Q5_K] = 5;
 }
 
 void moe_kernels_set_avx512vnni(moe_kernels *table) {
