@@ -8,6 +8,7 @@
 //   NAME                                  the kernel's name
 // and may define, to read the keys and values of few queries straight from the cache:
 //   DIRECT_QUERIES                        up to how many queries
+//   DIRECT_ROWS                           query vectors of a register tile then: 4, or 8 where there are 32 registers
 //   LOAD_HALF(p), LOAD_BYTES(p)           LANES float16, or int8, as floats
 //
 // Per tile of positions: scores = q k^T, online softmax (Milakov and Gimelshein 2018), outputs += p v. Every chunk of
@@ -145,7 +146,7 @@ static void run_chunk(const moe_attention_piece *piece, const state *s, int32_t 
                 step = k.count;
 #ifdef DIRECT_QUERIES
                 if (direct) {
-                    for (int32_t i = 0; i < per_kv; i++) score_one(type, q + (size_t)i * d, &k, d, scores + i * SCORE_STRIDE);
+                    score_few(type, q, per_kv, &k, d, scores);
                     continue;
                 }
 #endif
@@ -173,10 +174,7 @@ static void run_chunk(const moe_attention_piece *piece, const state *s, int32_t 
                 step = v.count;
 #ifdef DIRECT_QUERIES
                 if (direct) {
-                    for (int32_t i = 0; i < per_kv; i++) {
-                        const int32_t from = most(spans[i].first - (p - start), 0), to = least(spans[i].end - (p - start), v.count);
-                        value_one(type, weights + i * SCORE_STRIDE + (p - start), &v, d, from, to, out + (size_t)i * d);
-                    }
+                    add_values_few(type, weights, per_kv, spans, &v, d, p - start, out);
                     continue;
                 }
 #endif

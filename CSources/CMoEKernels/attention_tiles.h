@@ -191,7 +191,7 @@ static void add_values_unpacking(int32_t type, const float *p, int32_t count, co
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// A single query, or two: straight from the cache
+// Few queries: straight from the cache
 
 #ifdef DIRECT_QUERIES
 
@@ -203,8 +203,32 @@ INLINE vector elements(const int32_t type, const char *row, const float *scales,
     }
 }
 
+/// scores[rows][key] = q[rows] . the run's keys key and key + 1, if it has that.
+INLINE void score_pair(const int32_t type, const int32_t rows, const float *q, const run_of_rows *k, int32_t key, size_t d,
+                       float *scores) {
+    const bool both = key + 1 < k->count;
+    const char *first = k->rows + (int64_t)key * k->row_bytes, *second = both ? first + k->row_bytes : first;
+    const float *first_scales = k->scales + key * k->scale_count, *second_scales = first_scales + (both ? k->scale_count : 0);
+    vector sum[8][2] = {0};
+    for (size_t i = 0; i < d; i += LANES) {
+        const vector x = elements(type, first, first_scales, i), y = elements(type, second, second_scales, i);
+#pragma clang loop unroll(full)
+        for (int32_t r = 0; r < rows; r++) {
+            const vector query = load(q + (size_t)r * d + i);
+            sum[r][0] += query * x;
+            sum[r][1] += query * y;
+        }
+    }
+#pragma clang loop unroll(full)
+    for (int32_t r = 0; r < rows; r += 2) {
+        const vector4 four = sums(sum[r][0], sum[r][1], sum[r + 1][0], sum[r + 1][1]);
+        memcpy(scores + r * SCORE_STRIDE + key, &four, 8);
+        memcpy(scores + (r + 1) * SCORE_STRIDE + key, (const char *)&four + 8, 8);
+    }
+}
+
 /// scores[keys] = q . k, rounded up to fours
-INLINE void score_direct(const int32_t type, const float *q, const run_of_rows *k, size_t d, float *scores) {
+INLINE void score_single(const int32_t type, const float *q, const run_of_rows *k, size_t d, bool ahead, float *scores) {
     const char *row = k->rows;
     const float *scales = k->scales;
     for (int32_t p = 0; p < k->count; p += 4) {
@@ -212,7 +236,7 @@ INLINE void score_direct(const int32_t type, const float *q, const run_of_rows *
 #pragma clang loop unroll(full)
         for (int32_t j = 0; j < 4; j++) {
             if (p + j >= k->count) continue;
-            fetch_ahead(row, k->row_bytes);
+            if (ahead) fetch_ahead(row, k->row_bytes);
             for (size_t i = 0; i < d; i += LANES) sum[j] += load(q + i) * elements(type, row, scales, i);
             row += k->row_bytes;
             if (type == MOE_TYPE_Q8_0) scales += k->scale_count;
@@ -222,57 +246,123 @@ INLINE void score_direct(const int32_t type, const float *q, const run_of_rows *
     }
 }
 
-/// out[vectors of d from element j on] += p[rows] v[first..<end], positions in ascending order.
-INLINE void value_direct_tile(const int32_t type, const int32_t vectors, const float *p, const run_of_rows *v, size_t j,
-                              int32_t first, int32_t end, float *out) {
-    vector sum[8];
+/// Queries r..<r + rows, and so on while there are so many. Returns how many are done.
+INLINE int32_t score_groups(const int32_t type, const int32_t rows, const float *q, int32_t r, int32_t count, const run_of_rows *k,
+                            size_t d, float *scores) {
+    for (; r + rows <= count; r += rows) {
+        for (int32_t p = 0; p < k->count; p += 2) {
+            if (r == 0) fetch_ahead(k->rows + (int64_t)p * k->row_bytes, 2 * k->row_bytes);
+            score_pair(type, rows, q + (size_t)r * d, k, p, d, scores + r * SCORE_STRIDE);
+        }
+    }
+    return r;
+}
+
+/// scores[count][keys of the run] (rounded up to fours)
+INLINE void score_direct(const int32_t type, const float *q, int32_t count, const run_of_rows *k, size_t d, float *scores) {
+    int32_t r = 0;
+    if (DIRECT_ROWS == 8) r = score_groups(type, 8, q, r, count, k, d, scores);
+    r = score_groups(type, 4, q, r, count, k, d, scores);
+    r = score_groups(type, 2, q, r, count, k, d, scores);
+    if (r < count) score_single(type, q + (size_t)r * d, k, d, r == 0, scores + r * SCORE_STRIDE);
+}
+
+/// out[rows][vectors of d from element j on] += p[rows] v[first..<end], positions in ascending order.
+INLINE void value_direct_tile(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, const run_of_rows *v,
+                              size_t j, size_t d, int32_t first, int32_t end, bool ahead, float *out) {
+    const size_t element_bytes = type == MOE_TYPE_F16 ? 2 : type == MOE_TYPE_Q8_0 ? 1 : 4;
+    vector sum[8][8];
 #pragma clang loop unroll(full)
-    for (int32_t n = 0; n < vectors; n++) sum[n] = load(out + j + n * LANES);
+    for (int32_t r = 0; r < rows; r++) {
+#pragma clang loop unroll(full)
+        for (int32_t n = 0; n < vectors; n++) sum[r][n] = load(out + (size_t)r * d + j + n * LANES);
+    }
     const char *row = v->rows + (int64_t)first * v->row_bytes;
-    const float *scales = type == MOE_TYPE_Q8_0 ? v->scales + first * v->scale_count : NULL;
+    const float *scales = v->scales + first * v->scale_count;
     for (int32_t i = first; i < end; i++) {
-        if (j == 0) fetch_ahead(row, v->row_bytes);
+        // Each tile fetches its own part of the row ahead: all at once would be more than memory gives meanwhile.
+        if (ahead) fetch_ahead(row + j * element_bytes, (int32_t)(vectors * LANES * element_bytes));
 #pragma clang loop unroll(full)
-        for (int32_t n = 0; n < vectors; n++) sum[n] += p[i] * elements(type, row, scales, j + n * LANES);
+        for (int32_t n = 0; n < vectors; n++) {
+            const vector x = elements(type, row, scales, j + n * LANES);
+#pragma clang loop unroll(full)
+            for (int32_t r = 0; r < rows; r++) sum[r][n] += p[r * SCORE_STRIDE + i] * x;
+        }
         row += v->row_bytes;
         if (type == MOE_TYPE_Q8_0) scales += v->scale_count;
     }
 #pragma clang loop unroll(full)
-    for (int32_t n = 0; n < vectors; n++) store(out + j + n * LANES, sum[n]);
+    for (int32_t r = 0; r < rows; r++) {
+#pragma clang loop unroll(full)
+        for (int32_t n = 0; n < vectors; n++) store(out + (size_t)r * d + j + n * LANES, sum[r][n]);
+    }
 }
 
-/// out[d] += p[rows] v, of rows first..<end of the run.
-INLINE void value_direct(const int32_t type, const float *p, const run_of_rows *v, size_t d, int32_t first, int32_t end,
-                         float *out) {
+INLINE void value_direct_rows(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, const run_of_rows *v,
+                              size_t d, int32_t first, int32_t end, bool ahead, float *out) {
     size_t j = 0;
-    for (; j + 8 * LANES <= d; j += 8 * LANES) value_direct_tile(type, 8, p, v, j, first, end, out);
-    for (; j + 4 * LANES <= d; j += 4 * LANES) value_direct_tile(type, 4, p, v, j, first, end, out);
-    for (; j < d; j += LANES) value_direct_tile(type, 1, p, v, j, first, end, out);
+    if (first >= end) return;
+    for (; j + (size_t)vectors * LANES <= d; j += (size_t)vectors * LANES) {
+        value_direct_tile(type, rows, vectors, p, v, j, d, first, end, ahead, out);
+    }
+    for (; j < d; j += LANES) value_direct_tile(type, rows, 1, p, v, j, d, first, end, ahead, out);
+}
+
+/// Queries r..<r + rows, and so on while there are so many that see the same. Returns how many are done.
+INLINE int32_t value_groups(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, int32_t r, int32_t count,
+                            const span *spans, const run_of_rows *v, size_t d, float *out) {
+    for (; r + rows <= count; r += rows) {
+        for (int32_t i = r + 1; i < r + rows; i++) {
+            if (spans[i].first != spans[r].first || spans[i].end != spans[r].end) return r;
+        }
+        value_direct_rows(type, rows, vectors, p + r * SCORE_STRIDE, v, d, spans[r].first, spans[r].end, r == 0,
+                          out + (size_t)r * d);
+    }
+    return r;
+}
+
+/// out[count][d] += p[count] v, of the run's rows those that each query sees, by spans.
+INLINE void value_direct(const int32_t type, const float *p, int32_t count, const span *spans, const run_of_rows *v, size_t d,
+                         float *out) {
+    int32_t r = 0;
+    if (DIRECT_ROWS == 8) r = value_groups(type, 8, 2, p, r, count, spans, v, d, out);
+    r = value_groups(type, 4, DIRECT_ROWS / 2, p, r, count, spans, v, d, out);
+    r = value_groups(type, 2, 4, p, r, count, spans, v, d, out);
+    for (; r < count; r++) {
+        value_direct_rows(type, 1, 8, p + r * SCORE_STRIDE, v, d, spans[r].first, spans[r].end, r == 0, out + (size_t)r * d);
+    }
 }
 
 // One function per type, so that the loops hold no choice.
 #define FOR_TYPE(suffix, type)                                                                                             \
-    static void score_##suffix(const float *q, const run_of_rows *k, size_t d, float *scores) {                           \
-        score_direct(type, q, k, d, scores);                                                                              \
+    static void score_##suffix(const float *q, int32_t count, const run_of_rows *k, size_t d, float *scores) {            \
+        score_direct(type, q, count, k, d, scores);                                                                       \
     }                                                                                                                     \
-    static void value_##suffix(const float *p, const run_of_rows *v, size_t d, int32_t first, int32_t end, float *out) {  \
-        value_direct(type, p, v, d, first, end, out);                                                                     \
+    static void value_##suffix(const float *p, int32_t count, const span *spans, const run_of_rows *v, size_t d, float *out) { \
+        value_direct(type, p, count, spans, v, d, out);                                                                   \
     }
 FOR_TYPE(f32, MOE_TYPE_F32)
 FOR_TYPE(f16, MOE_TYPE_F16)
 FOR_TYPE(q8_0, MOE_TYPE_Q8_0)
 #undef FOR_TYPE
 
-static void score_one(int32_t type, const float *q, const run_of_rows *k, size_t d, float *scores) {
-    if (type == MOE_TYPE_F16) score_f16(q, k, d, scores);
-    else if (type == MOE_TYPE_Q8_0) score_q8_0(q, k, d, scores);
-    else score_f32(q, k, d, scores);
+static void score_few(int32_t type, const float *q, int32_t count, const run_of_rows *k, size_t d, float *scores) {
+    if (type == MOE_TYPE_F16) score_f16(q, count, k, d, scores);
+    else if (type == MOE_TYPE_Q8_0) score_q8_0(q, count, k, d, scores);
+    else score_f32(q, count, k, d, scores);
 }
 
-static void value_one(int32_t type, const float *p, const run_of_rows *v, size_t d, int32_t first, int32_t end, float *out) {
-    if (type == MOE_TYPE_F16) value_f16(p, v, d, first, end, out);
-    else if (type == MOE_TYPE_Q8_0) value_q8_0(p, v, d, first, end, out);
-    else value_f32(p, v, d, first, end, out);
+static void add_values_few(int32_t type, const float *p, int32_t count, const span *spans, const run_of_rows *v, size_t d,
+                           int32_t first, float *out) {
+    span in_run[DIRECT_QUERIES];
+    for (int32_t i = 0; i < count; i++) {
+        in_run[i].first = most(spans[i].first - first, 0);
+        in_run[i].end = most(least(spans[i].end - first, v->count), in_run[i].first);
+    }
+    p += first;
+    if (type == MOE_TYPE_F16) value_f16(p, count, in_run, v, d, out);
+    else if (type == MOE_TYPE_Q8_0) value_q8_0(p, count, in_run, v, d, out);
+    else value_f32(p, count, in_run, v, d, out);
 }
 
 #endif
