@@ -132,6 +132,8 @@ static void cut(attention_plan *plan, int32_t piece_heads, double most) {
         const int64_t end = (int64_t)task->first_position + task->rows;
         const int64_t begin = shape->window > 0 && task->first_position >= shape->window
                                   ? (int64_t)task->first_position - shape->window + 1 : 0;
+        *p = (task_plan){.first_piece = plan->pieces, .first_group = plan->groups};
+        if (task->rows < 1) continue;
         p->piece_rows = least(task->rows, MOE_ATTENTION_QUERIES / piece_heads);
         p->row_pieces = divided(task->rows, p->piece_rows);
         p->piece_kv_heads = plan->head_pieces > 1 ? 1 : least(shape->kv_heads, MOE_ATTENTION_QUERIES / (p->piece_rows * piece_heads));
@@ -146,8 +148,6 @@ static void cut(attention_plan *plan, int32_t piece_heads, double most) {
         if (work > most) p->piece_kv_heads = divided(p->piece_kv_heads, parts_of(work, most, p->piece_kv_heads));
         p->kv_pieces = divided(shape->kv_heads, p->piece_kv_heads);
         p->chunk_pieces = divided(p->chunks, p->piece_chunks);
-        p->first_piece = plan->pieces;
-        p->first_group = plan->groups;
         const int64_t groups = (int64_t)p->row_pieces * p->kv_pieces * plan->head_pieces;
         plan->groups += groups;
         plan->pieces += groups * p->chunk_pieces;
@@ -210,7 +210,7 @@ static size_t share(attention_plan *plan, char *memory) {
     if (memory != NULL) plan->waiting = (atomic_int *)(void *)memory;
     for (int32_t t = 0; t < plan->count; t++) {
         task_plan *p = &plan->plans[t];
-        if (p->chunk_pieces == 1) continue;
+        if (p->chunk_pieces <= 1) continue;
         if (memory != NULL) {
             p->partials = (float *)(void *)(memory + waiting) + floats;
             const int64_t groups = (int64_t)p->row_pieces * p->kv_pieces * plan->head_pieces;

@@ -232,7 +232,7 @@ static void run(const moe_attention_piece *piece, float *scratch) {
     const int32_t first_position = task->first_position + piece->first_row;
     const int32_t seen_end = first_position + piece->rows, seen_begin = first_seen(first_position, shape->window);
 #ifdef DIRECT_QUERIES
-    const bool direct = piece->rows * piece->heads <= DIRECT_QUERIES && head_dim % LANES == 0;
+    const bool direct = piece->rows * piece->heads <= DIRECT_QUERIES && (size_t)head_dim == d;
 #else
     const bool direct = false;
 #endif

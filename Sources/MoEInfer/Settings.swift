@@ -12,7 +12,7 @@ import SystemPackage
 /// |---|---|---|
 /// | `threads` | `MOE_THREADS` | worker threads; default: the cores this process may use |
 /// | `gemm` | `MOE_GEMM` | `auto`, `blas`, `native` or `reference` |
-/// | `kv` | `MOE_KV` | precision of the KV cache: `f16` or `f32` |
+/// | `kv` | `MOE_KV` | precision of the KV cache: `f16` (default), `q8_0` (half the memory) or `f32` |
 /// | `context` | `MOE_CONTEXT` | positions per sequence; default: the model's, at most 4096 |
 /// | `batch` | `MOE_BATCH` | sequences that run together |
 /// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch`, as far as half of the free memory goes |
