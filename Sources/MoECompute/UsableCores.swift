@@ -27,21 +27,16 @@ package struct UsableCores: Sendable, Equatable, Codable {
             quota: quota(memberships: TextFile.read("/proc/self/cgroup") ?? "", root: "/sys/fs/cgroup"))
     }
 
-    private static func affinityCount() -> Int {
-        affinity(status: TextFile.read("/proc/self/status") ?? "") ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    }
+    private static func affinityCount() -> Int { allowed()?.count ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
-    /// The cores of the line `Cpus_allowed_list: 0-3,8` of `/proc/self/status`: 5. (sched_getaffinity is not in Swift's Glibc.)
-    package static func affinity(status: String) -> Int? {
+    /// The CPUs of this process's affinity mask; nil where the kernel does not say.
+    package static func allowed() -> CPUList? { affinity(status: TextFile.read("/proc/self/status") ?? "") }
+
+    /// The CPUs of the line `Cpus_allowed_list: 0-3,8` of `/proc/self/status`. (sched_getaffinity is not in Swift's Glibc.)
+    package static func affinity(status: String) -> CPUList? {
         let name = "Cpus_allowed_list:"
         guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix(name) }) else { return nil }
-        var count = 0
-        for range in line.dropFirst(name.count).split(separator: ",") {
-            let ends = range.split(separator: "-").map { Int($0.filter { !$0.isWhitespace }) }
-            guard let first = ends.first ?? nil, let last = ends.last ?? nil, last >= first else { return nil }
-            count += last - first + 1
-        }
-        return count > 0 ? count : nil
+        return CPUList(line.dropFirst(name.count))
     }
 
     /// The tightest limit of a process's control groups and their ancestors.

@@ -62,6 +62,23 @@ const char *moe_kernel_name(int32_t type);
 typedef struct moe_pool moe_pool;
 /// NULL when threads < 1 or threads cannot be started.
 moe_pool *moe_pool_create(int32_t threads);
+
+/// Where a pool's threads run, and on which NUMA nodes the pages lie that they touch first.
+typedef struct moe_thread_placement {
+    const int32_t *cpus;   // worker i runs on cpus[i] only; NULL: wherever the system puts it
+    int32_t cpu_count;     // at least the number of threads
+    const int32_t *nodes;  // pages that a worker touches first go to these nodes in turn; NULL: to its own node
+    int32_t node_count;
+} moe_thread_placement;
+/// As moe_pool_create; also NULL when a CPU or a node cannot be used, with the reason in errno. Worker 0 is the caller and stays as
+/// it is: the thread that will be that one calls moe_thread_place.
+moe_pool *moe_pool_create_placed(int32_t threads, const moe_thread_placement *placement);
+/// Places the calling thread as worker 0. Returns 0, or an error number.
+int32_t moe_thread_place(const moe_thread_placement *placement);
+/// The calling thread's memory policy: 0 default, 3 interleave; bit n of *nodes: node n, of the first 64. -1: not known.
+int32_t moe_thread_memory_policy(uint64_t *nodes);
+/// The CPU that the calling thread is on, and how many it may use.
+int32_t moe_thread_cpu(int32_t *allowed);
 void moe_pool_destroy(moe_pool *pool);
 int32_t moe_pool_threads(const moe_pool *pool);
 typedef void (*moe_pool_task)(void *context, int32_t worker, int32_t workers);
