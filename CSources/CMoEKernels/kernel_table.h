@@ -22,6 +22,7 @@
 #define MOE_TYPE_SLOTS 40      // type ids are below
 #define MOE_CHUNK 256          // elements that kernels work on at a time: 8 blocks of 32
 #define MOE_TILE_ROWS 8        // at most: activation rows of a tile
+#define MOE_DOT_ROWS 8         // activation rows of one pass over a weight row
 #define MOE_TILE_COLUMNS 16    // at most: weight rows of a tile
 
 enum moe_class {
@@ -97,20 +98,30 @@ static inline int64_t moe_chunks(int64_t k) { return (k + MOE_CHUNK - 1) / MOE_C
 /// x: k floats -> moe_chunks(k) chunks. A block with a value that is not finite gives NaN.
 typedef void (*moe_quantize_fn)(const float *x, int64_t k, moe_act_chunk *out);
 typedef void (*moe_dequantize_fn)(const void *src, float *dst, int64_t k);
-/// The dot product of one weight row with one activation row.
-typedef float (*moe_dot_fn)(const uint8_t *row, const moe_act_chunk *x, int64_t k);
+/// The dot product of one weight row with one activation row. `readable`: bytes from `row` on that may be read, at least the row's;
+/// where that is a whole number of chunks the last, incomplete one need not be copied.
+typedef float (*moe_dot_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *x, int64_t k);
+/// The same for m <= MOE_DOT_ROWS activation rows at once, which share the unpacking: out[i] = row . x[i].
+typedef void (*moe_dots_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,
+                            float *out);
 /// `blocks` (1...8) blocks of 32 -> out; the rest of out is zero.
 typedef void (*moe_unpack_fn)(const uint8_t *src, int32_t blocks, moe_chunk *out);
 /// Float weights: out[i * MOE_TILE_COLUMNS + j] = x[i] . row j, for i < m <= MOE_TILE_ROWS, j < n <= MOE_TILE_COLUMNS.
 typedef void (*moe_float_tile_fn)(const uint8_t *rows, size_t row_bytes, int32_t n, const float *const *x, int32_t m,
                                   int64_t k, float *out);
-/// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn. Meanwhile it fetches the `ahead_bytes` that follow those
-/// rows into cache: a panel reads many rows side by side, which the hardware does not foresee.
+/// Memory that is read next. The panel kernels fetch it into cache while they work, evenly: a panel reads many rows side by
+/// side, which the hardware does not foresee.
+typedef struct moe_ahead {
+    const uint8_t *memory;
+    size_t bytes;
+} moe_ahead;
+
+/// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn.
 typedef void (*moe_pack_fn)(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                            size_t ahead_bytes, uint8_t *panel);
+                            moe_ahead ahead, uint8_t *panel);
 /// The same tile as moe_float_tile_fn, from a packed panel; m <= panel_rows, all panel_columns columns are written.
 typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, const moe_act_chunk *const *x, int32_t m, int64_t k,
-                             float *out);
+                             moe_ahead ahead, float *out);
 
 typedef struct moe_kernels {
     const char *isa;
@@ -118,11 +129,12 @@ typedef struct moe_kernels {
     moe_pack_fn pack;
     moe_panel_fn panel;
     int32_t panel_columns, panel_rows;             // 0: no panels, dot products only
-    int32_t panel_from;                            // rows from which on a panel beats dot products
+    uint8_t panel_from[MOE_TYPE_SLOTS];            // rows from which on a panel beats dot products, measured
     const char *names[MOE_TYPE_SLOTS];             // who computes `dot` or `float_tile`
     moe_dequantize_fn dequantize[MOE_TYPE_SLOTS];
     moe_unpack_fn unpack[MOE_TYPE_SLOTS];          // quantised types
     moe_dot_fn dot[MOE_TYPE_SLOTS];                // quantised types
+    moe_dots_fn dots[MOE_TYPE_SLOTS];              // the same; NULL: `dot`, row by row
     moe_float_tile_fn float_tile[MOE_TYPE_SLOTS];  // float types
 } moe_kernels;
 

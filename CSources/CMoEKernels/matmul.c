@@ -6,10 +6,15 @@
 #include "kernel_table.h"
 #include "matmul_internal.h"
 
+static bool is_valid_matrix(int32_t type, size_t row_bytes, int32_t k) {
+    const moe_type_traits *traits = moe_traits(type);
+    return traits && k % traits->block_elements == 0 &&
+        (size_t)k / (size_t)traits->block_elements * (size_t)traits->block_bytes <= row_bytes;
+}
+
 static bool is_valid(const moe_matmul_task *task) {
-    const moe_type_traits *traits = moe_traits(task->weight_type);
-    return traits && task->m >= 0 && task->n >= 0 && task->k > 0 && task->k % traits->block_elements == 0 &&
-        (size_t)task->k / (size_t)traits->block_elements * (size_t)traits->block_bytes <= task->row_bytes;
+    return task->m >= 0 && task->n >= 0 && task->k > 0 && is_valid_matrix(task->weight_type, task->row_bytes, task->k) &&
+        (!task->up || is_valid_matrix(task->up_type, task->up_row_bytes, task->k));
 }
 
 static bool has_work(const moe_matmul_task *task) { return task->m > 0 && task->n > 0; }
@@ -41,7 +46,8 @@ static int32_t matmul(moe_pool *pool, enum moe_matmul_path path, const moe_kerne
     if (result == 0 && stats) {
         for (int32_t i = 0; i < count; i++) {
             if (!has_work(&tasks[i])) continue;
-            stats->weight_bytes += (int64_t)tasks[i].n * (int64_t)tasks[i].row_bytes;
+            const size_t row_bytes = tasks[i].row_bytes + (tasks[i].up ? tasks[i].up_row_bytes : 0);
+            stats->weight_bytes += (int64_t)tasks[i].n * (int64_t)row_bytes;
             stats->products += tasks[i].m;
         }
     }

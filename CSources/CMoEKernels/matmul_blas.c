@@ -12,6 +12,7 @@
 
 #include "blas_table.h"
 #include "matmul_internal.h"
+#include "row_kernels.h"
 
 /// Floats of a panel (1 MiB): large enough for sgemm to amortise its packing of the activations, small enough for cache.
 enum { PANEL_FLOATS = 1 << 18, PANEL_ROWS_MULTIPLE = 48, PANEL_ROWS_LEAST = 48, PANEL_ROWS_MOST = 768 };
@@ -22,7 +23,8 @@ typedef struct blas_plan {
     int64_t *starts;         // [count + 1]: panels of task t are starts[t]..<starts[t + 1]
     double *costs;           // [count + 1]: multiplications of the tasks before t
     int32_t count;
-    size_t panel_floats;     // scratch per worker: a panel, then gathered rows
+    size_t panel_floats;     // scratch per worker: a panel, then gathered rows, then a SwiGLU task's second product
+    size_t row_floats;
     size_t scratch_bytes;
     moe_work_counter next;   // panel
 } blas_plan;
@@ -113,6 +115,21 @@ static void compute(const moe_matmul_task *task, const blas_input *input, int32_
     }
 }
 
+/// The same for both matrices of a SwiGLU task. `ups`: [m, panel_rows(task)].
+static void compute_gated(const moe_matmul_task *task, const blas_input *input, int32_t first, int32_t end, float *panel,
+                          float *ups) {
+    const moe_row_kernels *kernels = moe_row_kernels_best();
+    moe_matmul_task up = moe_up_task(task);
+    up.output_stride = panel_rows(task);
+    up.output = ups - first;
+    compute(task, input, first, end, panel);
+    compute(&up, input, first, end, panel);
+    for (int32_t i = 0; i < task->m; i++) {
+        float *out = task->output + i * task->output_stride + first;
+        kernels->swiglu(out, ups + i * up.output_stride, out, end - first);
+    }
+}
+
 static int32_t task_of(const blas_plan *plan, int64_t panel) {
     int32_t low = 0, high = plan->count;  // starts[low] <= panel < starts[high]
     while (high - low > 1) {
@@ -165,7 +182,12 @@ static void run_panels(void *context, int32_t worker, int32_t workers) {
             gather(&input, task, panel + plan->panel_floats);
             const int64_t rows = panel_rows(task), column = (p - plan->starts[t]) * rows;
             const int64_t last = column + rows < task->n ? column + rows : task->n;
-            compute(task, &input, (int32_t)column, (int32_t)last, panel);
+            if (task->up) {
+                float *ups = panel + plan->panel_floats + plan->row_floats;
+                compute_gated(task, &input, (int32_t)column, (int32_t)last, panel, ups);
+            } else {
+                compute(task, &input, (int32_t)column, (int32_t)last, panel);
+            }
             if (column > 0) continue;
             for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
         }
@@ -182,20 +204,25 @@ int32_t moe_matmul_blas(moe_pool *pool, const moe_matmul_task *tasks, int32_t co
     if (plan.starts == NULL) return -1;
     plan.costs = (double *)(plan.starts + entries);
 
-    size_t gathered_floats = 0;
+    size_t up_floats = 0;
     plan.starts[0] = 0;
     plan.costs[0] = 0;
     for (int32_t t = 0; t < count; t++) {
         const moe_matmul_task *task = &tasks[t];
         plan.starts[t + 1] = plan.starts[t] + panel_count(task);
-        plan.costs[t + 1] = plan.costs[t] + (double)task->m * task->n * task->k;
-        const size_t panel = used_in_place(task) ? 0 : (size_t)panel_rows(task) * (size_t)task->k;
+        plan.costs[t + 1] = plan.costs[t] + (double)task->m * task->n * task->k * (task->up ? 2 : 1);
+        const moe_matmul_task second = moe_up_task(task);
+        const bool in_place = used_in_place(task) && (!task->up || used_in_place(&second));
+        const size_t panel = in_place ? 0 : (size_t)panel_rows(task) * (size_t)task->k;
         if (panel > plan.panel_floats) plan.panel_floats = panel;
         const size_t rows = task->input_rows == NULL ? 0 : (size_t)task->m * (size_t)task->k;
-        if (rows > gathered_floats) gathered_floats = rows;
+        if (rows > plan.row_floats) plan.row_floats = rows;
+        const size_t ups = task->up ? (size_t)task->m * (size_t)panel_rows(task) : 0;
+        if (ups > up_floats) up_floats = ups;
     }
     plan.panel_floats = (plan.panel_floats + 15) / 16 * 16;
-    plan.scratch_bytes = (plan.panel_floats + gathered_floats) * sizeof(float);
+    plan.row_floats = (plan.row_floats + 15) / 16 * 16;
+    plan.scratch_bytes = (plan.panel_floats + plan.row_floats + up_floats) * sizeof(float);
     for (int32_t w = 0; w < threads; w++) {
         if (moe_pool_scratch(pool, w, plan.scratch_bytes) == NULL) return -1;
     }

@@ -15,6 +15,18 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
 /// float32 BLAS over dequantised panels (matmul_blas.c). 0, or -1 when scratch memory cannot be had.
 int32_t moe_matmul_blas(moe_pool *pool, const moe_matmul_task *tasks, int32_t count);
 
+/// The second product of a SwiGLU task, as a task of its own. It counts no evaluations: the first does.
+static inline moe_matmul_task moe_up_task(const moe_matmul_task *task) {
+    moe_matmul_task up = *task;
+    up.weights = task->up;
+    up.bias = task->up_bias;
+    up.row_bytes = task->up_row_bytes;
+    up.weight_type = task->up_type;
+    up.evaluations = NULL;
+    up.up = NULL;
+    return up;
+}
+
 /// The input row that row i of the task reads.
 static inline int64_t moe_task_input_row(const moe_matmul_task *task, int32_t i) {
     return task->input_rows ? task->input_rows[i] : i;

@@ -8,6 +8,7 @@
 
 #include "kernel_table.h"
 #include "matmul_internal.h"
+#include "row_kernels.h"
 
 // Bytes of packed weights, or float weights, that a unit works through once per group of activation rows: about half an L2.
 static const size_t unit_weight_bytes = 384 * 1024;
@@ -40,8 +41,15 @@ typedef struct task_plan {
     int32_t group;  // -1: float weights
 } task_plan;
 
+/// Memory of one worker.
+typedef struct worker_scratch {
+    uint8_t *panels;  // packed weights of a unit
+    float *ups;       // [m, unit's columns]: the second product of a SwiGLU task
+} worker_scratch;
+
 typedef struct native_call {
     const moe_kernels *kernels;
+    const moe_row_kernels *rows;
     const moe_matmul_task *tasks;
     int32_t count;
     task_plan *plans;
@@ -49,18 +57,35 @@ typedef struct native_call {
     int32_t *map;
     activation_slot *slots;
     int64_t slot_count, unit_count;
-    uint8_t **panels;  // one scratch per worker
+    worker_scratch *scratch;  // one per worker
     moe_work_counter work;
 } native_call;
 
-static const moe_act_chunk *activations(const native_call *call, int32_t task, int32_t i) {
-    const activation_group *group = &call->groups[call->plans[task].group];
-    return call->slots[call->map[group->first_in_map + moe_task_input_row(&call->tasks[task], i)]].quantised;
+/// Columns begin..<end of one matrix of a task.
+typedef struct native_unit {
+    const native_call *call;
+    const moe_matmul_task *task;
+    int32_t group, begin, end;
+    uint8_t *panels;
+} native_unit;
+
+static const moe_act_chunk *activations(const native_unit *unit, int32_t i) {
+    const native_call *call = unit->call;
+    const activation_group *group = &call->groups[unit->group];
+    return call->slots[call->map[group->first_in_map + moe_task_input_row(unit->task, i)]].quantised;
 }
 
-static bool uses_panels(const native_call *call, const moe_matmul_task *task) {
-    return moe_traits(task->weight_type)->kind != MOE_CLASS_FLOAT && call->kernels->panel_columns > 0 &&
-        task->m >= call->kernels->panel_from;
+static bool is_float(int32_t type) { return moe_traits(type)->kind == MOE_CLASS_FLOAT; }
+
+/// Whether a task multiplies quantised activations.
+static bool is_quantised(const moe_matmul_task *task) {
+    return !is_float(task->weight_type) || (task->up && !is_float(task->up_type));
+}
+
+/// Bytes of packed weights per column; 0: dot products, or float weights.
+static size_t panel_column_bytes(const native_call *call, const moe_matmul_task *task, int32_t type) {
+    if (is_float(type) || call->kernels->panel_columns == 0 || task->m < call->kernels->panel_from[type]) return 0;
+    return moe_panel_bytes(moe_traits(type), call->kernels->panel_columns, task->k) / (size_t)call->kernels->panel_columns;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -84,8 +109,10 @@ static const uint8_t *weight_row(const moe_matmul_task *task, int32_t column) {
     return (const uint8_t *)task->weights + (size_t)column * task->row_bytes;
 }
 
-static void compute_float(const native_call *call, const moe_matmul_task *task, int32_t begin, int32_t end) {
-    const moe_float_tile_fn compute = call->kernels->float_tile[task->weight_type];
+static void compute_float(const native_unit *unit) {
+    const moe_matmul_task *task = unit->task;
+    const int32_t begin = unit->begin, end = unit->end;
+    const moe_float_tile_fn compute = unit->call->kernels->float_tile[task->weight_type];
     float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
     for (int32_t i = 0; i < task->m; i += MOE_TILE_ROWS) {
         const int32_t m = least(MOE_TILE_ROWS, task->m - i);
@@ -102,66 +129,118 @@ static void compute_float(const native_call *call, const moe_matmul_task *task, 
     }
 }
 
-static void compute_dots(const native_call *call, int32_t index, int32_t begin, int32_t end) {
-    const moe_matmul_task *task = &call->tasks[index];
-    const moe_dot_fn dot = call->kernels->dot[task->weight_type];
-    for (int32_t i = 0; i < task->m; i += MOE_TILE_ROWS) {
-        const int32_t m = least(MOE_TILE_ROWS, task->m - i);
+static void compute_dots(const native_unit *unit) {
+    const moe_matmul_task *task = unit->task;
+    const int32_t begin = unit->begin, end = unit->end;
+    const moe_dot_fn dot = unit->call->kernels->dot[task->weight_type];
+    const moe_dots_fn dots = unit->call->kernels->dots[task->weight_type];
+    const int32_t groups = (task->m + MOE_DOT_ROWS - 1) / MOE_DOT_ROWS, rows = (task->m + groups - 1) / groups;
+    // Few rows that share a weight row while it is in the first-level cache; more of them pass over the unit's weights again.
+    for (int32_t first = 0; first < task->m; first += MOE_TILE_ROWS / rows * rows) {
+        const int32_t last = least(task->m, first + MOE_TILE_ROWS / rows * rows);
         const moe_act_chunk *x[MOE_TILE_ROWS];
-        for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+        for (int32_t i = first; i < last; i++) x[i - first] = activations(unit, i);
         for (int32_t j = begin; j < end; j++) {
             const uint8_t *row = weight_row(task, j);
+            const size_t readable = (size_t)(task->n - 1 - j) * task->row_bytes + moe_row_bytes(task->weight_type, task->k);
+            float sums[MOE_TILE_ROWS];
+            if (last - first == 1 || dots == NULL) {
+                for (int32_t i = first; i < last; i++) sums[i - first] = dot(row, readable, x[i - first], task->k);
+            } else {
+                for (int32_t i = first; i < last; i += rows) {
+                    dots(row, readable, x + (i - first), least(rows, last - i), task->k, sums + (i - first));
+                }
+            }
             const float bias = task->bias ? task->bias[j] : 0;
-            for (int32_t r = 0; r < m; r++) {
-                const float sum = dot(row, x[r], task->k);
-                task->output[(int64_t)(i + r) * task->output_stride + j] = task->bias ? sum + bias : sum;
+            for (int32_t i = first; i < last; i++) {
+                const float sum = sums[i - first];
+                task->output[(int64_t)i * task->output_stride + j] = task->bias ? sum + bias : sum;
             }
         }
-        if (begin == 0) {
-            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
-        }
+    }
+    if (begin == 0) {
+        for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
     }
 }
 
-static void compute_panels(const native_call *call, int32_t index, int32_t begin, int32_t end, uint8_t *packed) {
-    const moe_matmul_task *task = &call->tasks[index];
-    const moe_kernels *kernels = call->kernels;
-    const int32_t type = task->weight_type, columns = kernels->panel_columns;
+/// Activation rows i...i + m - 1 times one packed panel: columns j...j + n - 1.
+static void compute_panel(const native_unit *unit, int32_t i, int32_t m, int32_t j, int32_t n, const uint8_t *panel,
+                          moe_ahead ahead) {
+    const moe_matmul_task *task = unit->task;
+    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
+    const moe_act_chunk *x[MOE_TILE_ROWS];
+    for (int32_t r = 0; r < m; r++) x[r] = activations(unit, i + r);
+    unit->call->kernels->panel(task->weight_type, panel, x, m, task->k, ahead, tile);
+    store_tile(task, tile, i, m, j, n);
+}
+
+/// The part'th of `parts` equal parts.
+static moe_ahead part_of(moe_ahead whole, int32_t part, int32_t parts) {
+    const size_t begin = whole.bytes * (size_t)part / (size_t)parts, end = whole.bytes * (size_t)(part + 1) / (size_t)parts;
+    return (moe_ahead){whole.memory + begin, end - begin};
+}
+
+static void compute_panels(const native_unit *unit) {
+    const moe_matmul_task *task = unit->task;
+    const moe_kernels *kernels = unit->call->kernels;
+    const int32_t begin = unit->begin, end = unit->end, type = task->weight_type, columns = kernels->panel_columns;
+    uint8_t *packed = unit->panels;
     const size_t panel_bytes = moe_panel_bytes(moe_traits(type), columns, task->k);
     const uint8_t *first = weight_row(task, begin);
     for (size_t at = 0; at < (size_t)least(columns, end - begin) * task->row_bytes; at += 64) __builtin_prefetch(first + at);
-    for (int32_t j = begin; j < end; j += columns) {
-        const int32_t n = least(columns, end - j), next = least(columns, end - j - n);
-        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
-                      (size_t)next * task->row_bytes, packed + (size_t)((j - begin) / columns) * panel_bytes);
-    }
-    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
     // Groups of rows as equal as can be: a last group of one row would cost half as much as a full one.
     const int32_t groups = (task->m + kernels->panel_rows - 1) / kernels->panel_rows;
     const int32_t rows = (task->m + groups - 1) / groups;
-    for (int32_t i = 0; i < task->m; i += rows) {
-        const int32_t m = least(rows, task->m - i);
-        const moe_act_chunk *x[MOE_TILE_ROWS];
-        for (int32_t r = 0; r < m; r++) x[r] = activations(call, index, i + r);
+    // As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
+    // Otherwise a group of rows passes over all panels of the unit.
+    const bool at_once = (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
+    for (int32_t j = begin; j < end; j += columns) {
+        const int32_t n = least(columns, end - j);
+        const moe_ahead next = {weight_row(task, j + n), (size_t)least(columns, end - j - n) * task->row_bytes};
+        uint8_t *panel = packed + (at_once ? 0 : (size_t)((j - begin) / columns) * panel_bytes);
+        const int32_t parts = at_once ? groups + 1 : 1;
+        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, part_of(next, 0, parts),
+                      panel);
+        for (int32_t g = 0; at_once && g < groups; g++) {
+            compute_panel(unit, g * rows, least(rows, task->m - g * rows), j, n, panel, part_of(next, g + 1, parts));
+        }
+    }
+    for (int32_t i = 0; !at_once && i < task->m; i += rows) {
         for (int32_t j = begin; j < end; j += columns) {
-            kernels->panel(type, packed + (size_t)((j - begin) / columns) * panel_bytes, x, m, task->k, tile);
-            store_tile(task, tile, i, m, j, least(columns, end - j));
+            compute_panel(unit, i, least(rows, task->m - i), j, least(columns, end - j),
+                          packed + (size_t)((j - begin) / columns) * panel_bytes, (moe_ahead){NULL, 0});
         }
-        if (begin == 0) {
-            for (int32_t r = 0; r < m; r++) moe_count_evaluation(task, i + r);
-        }
+    }
+    if (begin == 0) {
+        for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
     }
 }
 
-static void compute_unit(const native_call *call, int32_t index, int64_t unit, uint8_t *panels) {
+static void compute_matrix(const native_unit *unit) {
+    if (is_float(unit->task->weight_type)) compute_float(unit);
+    else if (panel_column_bytes(unit->call, unit->task, unit->task->weight_type) > 0) compute_panels(unit);
+    else compute_dots(unit);
+}
+
+/// Columns begin..<end of a task: of both matrices, if it has two, and then their SwiGLU, while both are in cache.
+static void compute_unit(const native_call *call, int32_t index, int64_t number, worker_scratch scratch) {
     const moe_matmul_task *task = &call->tasks[index];
     const task_plan *plan = &call->plans[index];
-    const int64_t begin = (unit - plan->first_unit) * plan->unit_columns;
+    const int64_t begin = (number - plan->first_unit) * plan->unit_columns;
     const int64_t last = begin + plan->unit_columns;
-    const int32_t end = last < task->n ? (int32_t)last : task->n;
-    if (moe_traits(task->weight_type)->kind == MOE_CLASS_FLOAT) compute_float(call, task, (int32_t)begin, end);
-    else if (uses_panels(call, task)) compute_panels(call, index, (int32_t)begin, end, panels);
-    else compute_dots(call, index, (int32_t)begin, end);
+    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch.panels};
+    compute_matrix(&unit);
+    if (!task->up) return;
+    moe_matmul_task up = moe_up_task(task);
+    up.output_stride = plan->unit_columns;
+    up.output = scratch.ups - begin;
+    unit.task = &up;
+    compute_matrix(&unit);
+    const int32_t n = unit.end - unit.begin;
+    for (int32_t i = 0; i < task->m; i++) {
+        float *out = task->output + i * task->output_stride + begin;
+        call->rows->swiglu(out, scratch.ups + (int64_t)i * plan->unit_columns, out, n);
+    }
 }
 
 static void compute_worker(void *context, int32_t worker, int32_t workers) {
@@ -170,7 +249,7 @@ static void compute_worker(void *context, int32_t worker, int32_t workers) {
     int32_t task = 0;  // units are taken in ascending order
     for (int64_t unit; (unit = moe_work_take(&call->work)) < call->unit_count;) {
         while (task + 1 < call->count && call->plans[task + 1].first_unit <= unit) task++;
-        compute_unit(call, task, unit, call->panels[worker]);
+        compute_unit(call, task, unit, call->scratch[worker]);
     }
 }
 
@@ -194,7 +273,8 @@ static int64_t last_row(const moe_matmul_task *task) {
 }
 
 static int64_t column_cost(const moe_matmul_task *task) {
-    return (int64_t)task->row_bytes + (int64_t)task->m * task->k / products_per_byte + 1;
+    const int64_t products = (int64_t)task->m * task->k / products_per_byte + 1;
+    return (int64_t)task->row_bytes + products + (task->up ? (int64_t)task->up_row_bytes + products : 0);
 }
 
 /// Columns of one unit of a task: its share of the work, whole tiles, and no more weights than stay in cache if many rows use
@@ -202,12 +282,7 @@ static int64_t column_cost(const moe_matmul_task *task) {
 static int32_t unit_columns(const native_call *call, const moe_matmul_task *task, int64_t unit_cost) {
     int64_t columns = unit_cost / column_cost(task);
     if (task->m > 1) {
-        const moe_type_traits *traits = moe_traits(task->weight_type);
-        size_t bytes = task->row_bytes;
-        if (uses_panels(call, task)) {
-            const int32_t panel_columns = call->kernels->panel_columns;
-            bytes = moe_panel_bytes(traits, panel_columns, task->k) / (size_t)panel_columns;
-        }
+        const size_t packed = panel_column_bytes(call, task, task->weight_type), bytes = packed ? packed : task->row_bytes;
         const int64_t most = (int64_t)(unit_weight_bytes / (bytes ? bytes : 1));
         columns = columns < most ? columns : most;
     }
@@ -217,11 +292,13 @@ static int32_t unit_columns(const native_call *call, const moe_matmul_task *task
     return (int32_t)(columns < all ? columns : all);
 }
 
-static int64_t plan_units(native_call *call, int32_t workers, size_t *panel_scratch) {
+static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+
+static int64_t plan_units(native_call *call, int32_t workers, size_t *panel_scratch, size_t *up_scratch) {
     int64_t cost = 0;
     for (int32_t t = 0; t < call->count; t++) cost += call->tasks[t].n * column_cost(&call->tasks[t]);
     const int64_t unit_cost = cost / (workers * units_per_worker);
-    *panel_scratch = 0;
+    *panel_scratch = *up_scratch = 0;
     call->unit_count = 0;
     for (int32_t t = 0; t < call->count; t++) {
         const moe_matmul_task *task = &call->tasks[t];
@@ -229,11 +306,12 @@ static int64_t plan_units(native_call *call, int32_t workers, size_t *panel_scra
         call->plans[t].unit_columns = columns;
         call->plans[t].first_unit = call->unit_count;
         call->unit_count += ((int64_t)task->n + columns - 1) / columns;
-        if (!uses_panels(call, task)) continue;
-        const int32_t panel_columns = call->kernels->panel_columns;
-        const size_t panels = (size_t)(columns + panel_columns - 1) / (size_t)panel_columns;
-        const size_t bytes = panels * moe_panel_bytes(moe_traits(task->weight_type), panel_columns, task->k);
-        *panel_scratch = bytes > *panel_scratch ? bytes : *panel_scratch;
+        const int32_t panel_columns = call->kernels->panel_columns > 0 ? call->kernels->panel_columns : 1;
+        const size_t padded = (size_t)(columns + panel_columns - 1) / (size_t)panel_columns * (size_t)panel_columns;
+        *panel_scratch = most(*panel_scratch, padded * panel_column_bytes(call, task, task->weight_type));
+        if (!task->up) continue;
+        *panel_scratch = most(*panel_scratch, padded * panel_column_bytes(call, task, task->up_type));
+        *up_scratch = most(*up_scratch, (size_t)columns * (size_t)task->m * sizeof(float));
     }
     return cost;
 }
@@ -259,7 +337,7 @@ static int64_t plan_activations(native_call *call, int32_t *table, uint32_t mask
     for (int32_t t = 0; t < call->count; t++) {
         const moe_matmul_task *task = &call->tasks[t];
         call->plans[t].group = -1;
-        if (moe_traits(task->weight_type)->kind == MOE_CLASS_FLOAT) continue;
+        if (!is_quantised(task)) continue;
         const int32_t group = find_group(call, task, table, mask, &groups);
         const int64_t rows = last_row(task) + 1;
         call->plans[t].group = group;
@@ -302,12 +380,12 @@ static void run(moe_pool *pool, moe_pool_task work, native_call *call, bool seri
 }
 
 int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_matmul_task *tasks, int32_t count) {
-    native_call call = {.kernels = kernels, .tasks = tasks, .count = count};
+    native_call call = {.kernels = kernels, .rows = moe_row_kernels_best(), .tasks = tasks, .count = count};
     const int32_t workers = moe_pool_threads(pool);
     const size_t n = (size_t)count;
     size_t map_entries = 0, slots = 0;
     for (int32_t t = 0; t < count; t++) {
-        if (moe_traits(tasks[t].weight_type)->kind == MOE_CLASS_FLOAT) continue;
+        if (!is_quantised(&tasks[t])) continue;
         map_entries += (size_t)last_row(&tasks[t]) + 1;
         slots += (size_t)tasks[t].m;
     }
@@ -322,24 +400,29 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
         used = 0;
         call.plans = take(base, &used, n * sizeof *call.plans);
         call.groups = take(base, &used, n * sizeof *call.groups);
-        call.panels = take(base, &used, (size_t)workers * sizeof *call.panels);
+        call.scratch = take(base, &used, (size_t)workers * sizeof *call.scratch);
         table = take(base, &used, ((size_t)mask + 1) * sizeof *table);
         call.map = take(base, &used, map_entries * sizeof *call.map);
         call.slots = take(base, &used, slots * sizeof *call.slots);
         if (pass == 0 && !(base = moe_pool_scratch(pool, workers, used))) return -1;
     }
     const int64_t chunks = plan_activations(&call, table, mask);
-    size_t panel_bytes;
-    const int64_t cost = plan_units(&call, workers, &panel_bytes);
+    size_t panel_bytes, up_bytes;
+    const int64_t cost = plan_units(&call, workers, &panel_bytes, &up_bytes);
+    panel_bytes = (panel_bytes + 63) / 64 * 64;
+    up_bytes = (up_bytes + 63) / 64 * 64;
 
     // Worker 0's scratch holds the activations too: the region's own caller is worker 0.
+    uint8_t *quantised = NULL;
     for (int32_t w = 0; w < workers; w++) {
-        const size_t bytes = panel_bytes + (w == 0 ? (size_t)chunks * sizeof(moe_act_chunk) : 0);
-        call.panels[w] = bytes ? moe_pool_scratch(pool, w, bytes) : NULL;
-        if (bytes && !call.panels[w]) return -1;
+        const size_t bytes = panel_bytes + up_bytes + (w == 0 ? (size_t)chunks * sizeof(moe_act_chunk) : 0);
+        uint8_t *memory = bytes ? moe_pool_scratch(pool, w, bytes) : NULL;
+        if (bytes && !memory) return -1;
+        call.scratch[w] = (worker_scratch){memory, (float *)(void *)(memory + panel_bytes)};
+        if (w == 0) quantised = memory + panel_bytes + up_bytes;
     }
     if (call.slot_count > 0) {
-        moe_act_chunk *next = (moe_act_chunk *)(void *)(call.panels[0] + panel_bytes);
+        moe_act_chunk *next = (moe_act_chunk *)(void *)quantised;
         int64_t elements = 0;
         for (int64_t s = 0; s < call.slot_count; s++) {
             call.slots[s].quantised = next;

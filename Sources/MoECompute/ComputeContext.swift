@@ -8,6 +8,8 @@ package final class ComputeContext {
     package var plan: MatmulPlan
     /// All products since the start, counted by the backends.
     package private(set) var statistics = MatmulStatistics()
+    /// Set: where the time of the steps goes.
+    package var profile: StepProfile?
 
     private let native = NativeBackend()
     private let blas = OpenBLASBackend()
@@ -20,6 +22,10 @@ package final class ComputeContext {
         pool = try ThreadPool(threads: threads, placement: placement)
         self.plan = plan
     }
+
+    /// The end of a stage of the step.
+    @inline(__always)
+    package func lap(_ stage: StepProfile.Stage) { profile?.lap(stage, weightBytes: statistics.weightBytes) }
 
     /// Computes all tasks on one path.
     package func matmul(_ tasks: UnsafeBufferPointer<MatmulTask>, path: MatmulPlan.Path) throws {

@@ -20,10 +20,12 @@ package struct MatmulPlan: Sendable, Equatable {
 
     package var mode: Mode
 
-    /// Rows from which on sgemm beats our kernels for float weights.
-    package var blasRows = 64
+    /// Rows from which on sgemm beats our kernels for float weights. Never with AVX-512, which reads F16 at 380 to 410 GFLOP/s
+    /// from 64 rows on, where OpenBLAS's own AVX-512 kernels reach 280 to 390 (2 threads of AMD Zen 5, 8 matrices of [1024, 2048]
+    /// that are not in cache).
+    package var blasRows = MatmulPlan.floatISA.hasPrefix("avx512") ? Int.max : 64
     /// The same for one expert, in rows per expert that a slice brings on average.
-    package var blasRowsPerExpert = 16
+    package var blasRowsPerExpert = MatmulPlan.floatISA.hasPrefix("avx512") ? Int.max : 16
     /// Whether quantised weights take BLAS from that many rows on too (dequantise-then-sgemm). Only where the portable
     /// kernels run: the int8 panels of AVX2 and AVX-512 VNNI beat sgemm at every number of rows.
     package var quantizedUsesBLAS = !MatmulPlan.hasPanelKernels
@@ -37,9 +39,10 @@ package struct MatmulPlan: Sendable, Equatable {
 
     /// The path of expert products, for a slice of `rows` of which each goes to about `perToken` of `experts`.
     package func experts(rows: Int, perToken: Int, experts: Int, quantized: Bool) -> Path {
-        path(rows * perToken >= blasRowsPerExpert * experts && (!quantized || quantizedUsesBLAS))
+        path(rows * perToken / max(experts, 1) >= blasRowsPerExpert && (!quantized || quantizedUsesBLAS))
     }
 
+    private static let floatISA = String(cString: moe_kernel_name(Int32(ElementType.f16.rawValue)))
     private static let hasPanelKernels = String(cString: moe_kernel_name(Int32(ElementType.q8_0.rawValue))) != "ref"
 
     /// The path of the head and of routers. Native in `auto` whatever the number of rows, so that a token's logits do not depend on

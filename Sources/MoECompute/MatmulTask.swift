@@ -17,13 +17,18 @@ package struct MatmulTask: BitwiseCopyable {
     package var m: Int
     /// nil or [n], added to every row.
     package var bias: UnsafePointer<Float>?
+    /// Set: a second matrix [n, k] for the same input, and output = silu(input · weightsᵀ) · (input · upᵀ): SwiGLU, Shazeer 2020,
+    /// arXiv 2002.05202.
+    package var up: Matrix?
+    /// nil or [n]
+    package var upBias: UnsafePointer<Float>?
     /// Set for expert products: a counter per row of `input`, incremented by the kernel that computes the row.
     package var evaluations: UnsafeMutablePointer<Int32>?
 
     package init(
         weights: Matrix, input: UnsafePointer<Float>, inputStride: Int? = nil, inputRows: UnsafePointer<Int32>? = nil,
         output: UnsafeMutablePointer<Float>, outputStride: Int? = nil, m: Int, bias: UnsafePointer<Float>? = nil,
-        evaluations: UnsafeMutablePointer<Int32>? = nil
+        up: Matrix? = nil, upBias: UnsafePointer<Float>? = nil, evaluations: UnsafeMutablePointer<Int32>? = nil
     ) {
         self.weights = weights
         self.input = input
@@ -33,6 +38,8 @@ package struct MatmulTask: BitwiseCopyable {
         self.outputStride = outputStride ?? weights.n
         self.m = m
         self.bias = bias
+        self.up = up
+        self.upBias = upBias
         self.evaluations = evaluations
     }
 }

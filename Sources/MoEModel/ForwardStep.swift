@@ -65,4 +65,18 @@ struct ForwardStep {
             }
         }
     }
+
+    /// `output[T, n] = silu(input · gateᵀ) · (input · upᵀ)`, one product per run.
+    func project(
+        _ input: UnsafePointer<Float>, gate: Linear, up: Linear, into output: UnsafeMutablePointer<Float>
+    ) throws {
+        let task = scratch.values(MatmulTask.self, 1)
+        for run in gate.weights.type.isQuantized ? quantizedRuns : floatRuns {
+            task[0] = MatmulTask(
+                weights: gate.weights, input: input + run.rows.lowerBound * gate.weights.k,
+                output: output + run.rows.lowerBound * gate.weights.n, m: run.rows.count, bias: gate.bias?.pointer,
+                up: up.weights, upBias: up.bias?.pointer)
+            try context.matmul(UnsafeBufferPointer(start: task, count: 1), path: run.path)
+        }
+    }
 }

@@ -21,15 +21,21 @@ struct TransformerLayer {
         let update = step.scratch.floats(step.rows * width)
 
         attentionNorm(x, into: normed, rows: step.rows, step: step)
+        step.context.lap(.norms)
         try attention(normed, into: update, step: step)
         Ops.add(update, to: x, count: step.rows * width, pool: step.context.pool)
+        step.context.lap(.residual)
 
         feedForwardNorm(x, into: normed, rows: step.rows, step: step)
+        step.context.lap(.norms)
         switch feedForward {
-        case .dense(let dense): try dense(normed, into: update, step: step)
+        case .dense(let dense):
+            try dense(normed, into: update, step: step)
+            step.context.lap(.dense)
         case .experts(let moe): try moe(normed, into: update, step: step)
         }
         Ops.add(update, to: x, count: step.rows * width, pool: step.context.pool)
+        step.context.lap(.residual)
     }
 }
 
@@ -64,18 +70,22 @@ final class Transformer: LanguageModel {
         let d = configuration.hiddenSize
         precondition(logits.count >= batch.logitRows.count * configuration.vocabularySize)
         context.scratch.reset()
+        context.profile?.begin(
+            prompt: batch.slices.contains { $0.phase == .prefill }, weightBytes: context.statistics.weightBytes)
         let step = ForwardStep(batch: batch, cache: cache, context: context)
 
         let x = context.scratch.floats(batch.count * d)
         for (row, token) in batch.tokens.enumerated() {
             Ops.dequantizeRow(of: embedding, row: Int(token), into: x + row * d)
         }
+        context.lap(.embedding)
         let mark = context.scratch.mark()
         for layer in layers {
             context.scratch.release(to: mark)
             try layer(x, width: d, step: step)
         }
         try project(x, rows: batch.logitRows, step: step, into: logits)
+        context.lap(.head)
     }
 
     /// The head, for the rows that are asked for only. Native unless another path is forced, whatever the number of rows, so

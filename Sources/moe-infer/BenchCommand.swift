@@ -37,6 +37,9 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "A policy. May be given several times. Default: native.")
     var routing: [String] = []
 
+    @Flag(help: "Show where the time of a step goes, stage by stage, instead of the speed alone.")
+    var profile = false
+
     @OptionGroup var model: ModelOptions
 
     @Flag(help: "Write a JSON list.")
@@ -45,6 +48,7 @@ struct BenchCommand: AsyncParsableCommand {
     func validate() throws {
         if prompt < 0 || generate < 0 { throw ValidationError("--prompt and --generate must not be negative") }
         if repetitions < 1 { throw ValidationError("--repetitions must be at least 1") }
+        if text != nil, profile { throw ValidationError("--profile takes no --text") }
         if text != nil, prompt < 1 || generate < 1 || !batch.isEmpty {
             throw ValidationError("--text needs --prompt and --generate of at least 1, and takes no --batch")
         }
@@ -59,6 +63,10 @@ struct BenchCommand: AsyncParsableCommand {
             return
         }
         let batches = batch.isEmpty ? [1] : batch
+        if profile {
+            try await profileSteps(policies, batches: batches)
+            return
+        }
         let (prompt, generate, repetitions, quiet) = (prompt, generate, repetitions, json)
         let llm = try await model.load()
         let results = try await Interrupts.cancelling {

@@ -59,6 +59,38 @@ import Testing
         #expect((error / scale).squareRoot() <= (type.blockElements == 1 ? 1e-6 : 0.02))
     }
 
+    /// SwiGLU in one task: the bits of two products and their SwiGLU, for one row and many, odd sizes, and two types.
+    @Test(arguments: availableISAs) func gatedProducts(isa: String) throws {
+        let types: [(ElementType, ElementType)] = [
+            (.q4K, .q4K), (.q8_0, .q6K), (.f16, .f16), (.q4_0, .f32), (.bf16, .q8_0), (.iq4NL, .mxfp4),
+        ]
+        for (index, (first, second)) in types.enumerated() {
+            let (n, k, tokens) = (101, index % 2 == 0 ? 512 : 768, 40)
+            let gate = RandomWeights(first, n: n, k: k, seed: UInt64(60 + index))
+            let up = RandomWeights(second, n: n, k: k, seed: UInt64(70 + index))
+            let x = randomActivations(rows: tokens, k: k, seed: 80)
+            let bias = (0..<n).map { Float($0 % 7) / 8 }
+            for (m, threads) in [(1, 1), (2, 2), (5, 2), (23, 1), (40, 3)] {
+                let pool = try ThreadPool(threads: threads)
+                let rows = (0..<m).map { Int32(($0 * 7 + 3) % tokens) }
+                var gates = try product(gate, x, rows: rows, m: m, bias: bias, isa: isa, pool: pool).output
+                let ups = try product(up, x, rows: rows, m: m, bias: bias, isa: isa, pool: pool).output
+                gates.withUnsafeMutableBufferPointer { gates in
+                    ups.withUnsafeBufferPointer {
+                        Ops.swiglu(
+                            gate: gates.baseAddress!, up: $0.baseAddress!, into: gates.baseAddress!, count: gates.count,
+                            pool: pool)
+                    }
+                }
+                let fused = try product(gate, x, rows: rows, m: m, bias: bias, up: up, isa: isa, pool: pool)
+                #expect(fused.output.bits == gates.bits, "\(first.name) and \(second.name), m = \(m)")
+                for token in 0..<tokens {
+                    #expect(Int(fused.evaluations[token]) == rows.count { Int($0) == token })
+                }
+            }
+        }
+    }
+
     /// Experts: many tasks that share activation rows, some empty, some with none of the rows.
     @Test(arguments: availableISAs) func groupsOfTasks(isa: String) throws {
         let types: [ElementType] = [.q4K, .q8_0, .f16, .q6K, .mxfp4]
@@ -104,7 +136,8 @@ import Testing
                         weights: matrix.pointer, input: x.baseAddress, input_rows: rowPointers[index],
                         output: outputPointers[index], bias: nil, evaluations: counts.baseAddress,
                         row_bytes: matrix.rowBytes, input_stride: Int64(k), output_stride: Int64(matrix.n),
-                        weight_type: matrix.type.id, m: Int32(sizes[index].rows.count), n: Int32(matrix.n), k: Int32(k))
+                        weight_type: matrix.type.id, m: Int32(sizes[index].rows.count), n: Int32(matrix.n), k: Int32(k),
+                        up: nil, up_bias: nil, up_row_bytes: 0, up_type: 0)
                 }
                 let result = moe_matmul_isa(pool.handle, isa, tasks, Int32(tasks.count))
                 for index in outputs.indices where !expected[index].isEmpty {

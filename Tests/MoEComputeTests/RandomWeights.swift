@@ -85,8 +85,8 @@ func randomActivations(rows: Int, k: Int, seed: UInt64) -> [Float] {
 
 /// One product by the kernels of an ISA: [m, n], and what was counted per input row.
 func product(
-    _ weights: RandomWeights, _ x: [Float], rows: [Int32]? = nil, m: Int, bias: [Float]? = nil, isa: String?,
-    pool: ThreadPool
+    _ weights: RandomWeights, _ x: [Float], rows: [Int32]? = nil, m: Int, bias: [Float]? = nil, up: RandomWeights? = nil,
+    isa: String?, pool: ThreadPool
 ) throws -> (output: [Float], evaluations: [Int32]) {
     let matrix = weights.matrix
     var output = [Float](repeating: .nan, count: m * matrix.n)
@@ -100,7 +100,8 @@ func product(
                             weights: matrix.pointer, input: x.baseAddress, input_rows: rows, output: output.baseAddress,
                             bias: bias, evaluations: evaluations.baseAddress, row_bytes: matrix.rowBytes,
                             input_stride: Int64(matrix.k), output_stride: Int64(matrix.n), weight_type: matrix.type.id,
-                            m: Int32(m), n: Int32(matrix.n), k: Int32(matrix.k))
+                            m: Int32(m), n: Int32(matrix.n), k: Int32(matrix.k), up: up?.matrix.pointer, up_bias: bias,
+                            up_row_bytes: up?.matrix.rowBytes ?? 0, up_type: up?.matrix.type.id ?? 0)
                         return moe_matmul_isa(pool.handle, isa, &task, 1)
                     }
                 }

@@ -101,6 +101,12 @@ typedef struct moe_matmul_task {
     size_t row_bytes;
     int64_t input_stride, output_stride;
     int32_t weight_type, m, n, k;
+    // SwiGLU (Shazeer 2020): a second matrix [n, k] that multiplies the same input. Then output = silu(x w^T) * (x up^T), and
+    // neither product is ever stored whole. NULL: none.
+    const void *up;
+    const float *up_bias;       // NULL or [n]
+    size_t up_row_bytes;
+    int32_t up_type;
 } moe_matmul_task;
 
 /// How a product is computed. Every row's result depends only on the path, never on m or on the other tasks.

@@ -81,7 +81,8 @@ static inline __attribute__((always_inline)) void add_chunk(const moe_type_trait
     static void unpack_##name(const uint8_t *src, int32_t blocks, moe_chunk *out) {                         \
         moe_unpack_chunk(moe_unpack_##name, src, blocks, out);                                              \
     }                                                                                                       \
-    static float dot_##name(const uint8_t *row, const moe_act_chunk *x, int64_t k) {                        \
+    static float dot_##name(const uint8_t *row, size_t readable, const moe_act_chunk *x, int64_t k) {       \
+        (void)readable;                                                                                     \
         const moe_type_traits traits = moe_traits_table[MOE_TYPE_##NAME];                                        \
         const int64_t chunk_bytes = MOE_CHUNK / traits.block_elements * traits.block_bytes;                 \
         moe_chunk chunk = {0};                                                                              \

@@ -89,6 +89,30 @@ MOE_INLINE __m256 halves_of_blocks(const uint8_t *p, size_t bytes) {
     return _mm256_cvtph_ps(packed);
 }
 
+/// The scales of eight blocks of MXFP4, `bytes` apart: moe_e8m0_half_to_float.
+MOE_INLINE __m256 exponents_of_blocks(const uint8_t *w, size_t bytes) {
+    __m128i low = _mm_cvtsi32_si128(w[0]), high = _mm_cvtsi32_si128(w[4 * bytes]);
+    low = _mm_insert_epi8(_mm_insert_epi8(_mm_insert_epi8(low, w[bytes], 1), w[2 * bytes], 2), w[3 * bytes], 3);
+    high = _mm_insert_epi8(_mm_insert_epi8(_mm_insert_epi8(high, w[5 * bytes], 1), w[6 * bytes], 2), w[7 * bytes], 3);
+    const __m256i e = _mm256_cvtepu8_epi32(_mm_unpacklo_epi32(low, high));
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(subnormal, normal, _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1))));
+}
+
+/// The scales of a block of IQ4_XS: six bits each, less 32, times d.
+MOE_INLINE __m256 scales_iq4_xs(const uint8_t *w) {
+    uint16_t high;
+    memcpy(&high, w + offsetof(moe_block_iq4_xs, scales_h), sizeof high);
+    const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(load_i32(w + offsetof(moe_block_iq4_xs, scales_l))),
+                                          _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    const __m256i top = _mm256_srlv_epi32(_mm256_set1_epi32(high), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+    const __m256i scales = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
+                                           _mm256_slli_epi32(_mm256_and_si256(top, _mm256_set1_epi32(3)), 4));
+    return _mm256_mul_ps(_mm256_set1_ps(moe_load_half(w)),
+                         _mm256_cvtepi32_ps(_mm256_sub_epi32(scales, _mm256_set1_epi32(32))));
+}
+
 /// lanes += scale * d * integers
 MOE_INLINE __m256 add_products(__m256 lanes, __m256 scale, const moe_act_chunk *x, __m256i integers) {
     return _mm256_fmadd_ps(_mm256_mul_ps(scale, _mm256_load_ps(x->d)), _mm256_cvtepi32_ps(integers), lanes);
@@ -121,26 +145,69 @@ MOE_INLINE __m256 add_block_k(__m256 lanes, const uint8_t *w, const uint8_t *pac
     return add_mins(add_products(lanes, scale, x, sums), min, x);
 }
 
-/// Fetches the part'th of `parts` equal parts of memory into cache.
-MOE_INLINE void prefetch_part(const uint8_t *p, size_t bytes, size_t part, size_t parts) {
-    const size_t end = bytes * (part + 1) / parts;
-    for (size_t at = bytes * part / parts; at < end; at += 64) _mm_prefetch((const char *)p + at, _MM_HINT_T1);
+/// What of a moe_ahead has been fetched, and by how much that grows with each of `parts` parts of the work.
+typedef struct moe_fetching {
+    const uint8_t *at, *until, *end;
+    size_t step;
+} moe_fetching;
+
+MOE_INLINE moe_fetching fetching(moe_ahead ahead, size_t parts) {
+    return (moe_fetching){ahead.memory, ahead.memory, ahead.memory + ahead.bytes, (ahead.bytes + parts - 1) / parts};
+}
+MOE_INLINE void fetch_part(moe_fetching *f) {
+    f->until = f->step < (size_t)(f->end - f->until) ? f->until + f->step : f->end;
+    for (; f->at < f->until; f->at += 64) _mm_prefetch((const char *)f->at, _MM_HINT_T1);
 }
 
-/// Runs `step` over the chunks of a row; the last, incomplete one (of types with blocks of 32) is completed with zeros.
-MOE_INLINE float over_chunks(__m256 (*step)(__m256, const uint8_t *, const moe_act_chunk *), const moe_type_traits traits,
-                             const uint8_t *row, const moe_act_chunk *x, int64_t k) {
-    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits.block_elements * traits.block_bytes);
-    __m256 lanes = _mm256_setzero_ps();
-    const moe_act_chunk *end = x + k / MOE_CHUNK;
-    for (; x < end; x++, row += chunk_bytes) {
-        for (size_t line = 0; line < chunk_bytes; line += 64) _mm_prefetch((const char *)row + line + 4096, _MM_HINT_T0);
-        lanes = step(lanes, row, x);
-    }
-    if (k % MOE_CHUNK) {
-        uint8_t rest[8 * 34] = {0};
-        memcpy(rest, row, (size_t)(k % MOE_CHUNK / traits.block_elements * traits.block_bytes));
-        lanes = step(lanes, rest, x);
-    }
-    return sum_of_lanes(lanes);
+/// Lanes b < blocks of `after`, the others of `before`.
+MOE_INLINE __m256 first_lanes(__m256 before, __m256 after, int blocks) {
+    const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_blendv_ps(before, after, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(blocks), order)));
 }
+
+/// Runs `step` over the chunks of a row, for m activation rows (a constant: the unpacking of weights, the same for all, is done
+/// once). Of the last, incomplete chunk (of types with blocks of 32) only the row's own blocks count; what is read for the others
+/// is what lies behind the row, or zeros where that may not be read.
+MOE_INLINE void over_chunks(__m256 (*step)(__m256, const uint8_t *, const moe_act_chunk *), const moe_type_traits traits,
+                            const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int m, int64_t k, float *out) {
+    const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits.block_elements * traits.block_bytes);
+    const int64_t chunks = k / MOE_CHUNK;
+    __m256 lanes[MOE_DOT_ROWS];
+    for (int i = 0; i < m; i++) lanes[i] = _mm256_setzero_ps();
+    for (int64_t c = 0; c < chunks; c++, row += chunk_bytes) {
+        for (size_t line = 0; line < chunk_bytes; line += 64) _mm_prefetch((const char *)row + line + 4096, _MM_HINT_T0);
+        for (int i = 0; i < m; i++) lanes[i] = step(lanes[i], row, x[i] + c);
+    }
+    if (traits.block_elements < MOE_CHUNK && k % MOE_CHUNK) {
+        const int blocks = (int)(k % MOE_CHUNK / traits.block_elements);
+        uint8_t rest[8 * 34];
+        if (readable < (size_t)(chunks + 1) * chunk_bytes) {
+            memset(rest, 0, sizeof rest);
+            memcpy(rest, row, (size_t)(blocks * traits.block_bytes));
+            row = rest;
+        }
+        for (int i = 0; i < m; i++) lanes[i] = first_lanes(lanes[i], step(lanes[i], row, x[i] + chunks), blocks);
+    }
+    for (int i = 0; i < m; i++) out[i] = sum_of_lanes(lanes[i]);
+}
+
+/// The two kernels of a type: one activation row, and up to MOE_DOT_ROWS.
+#define MOE_DEFINE_DOTS(NAME, name)                                                                                       \
+    static float dot_##name(const uint8_t *row, size_t readable, const moe_act_chunk *x, int64_t k) {                     \
+        float out;                                                                                                        \
+        over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, &x, 1, k, &out);                       \
+        return out;                                                                                                       \
+    }                                                                                                                     \
+    static void dots_##name(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,     \
+                            float *out) {                                                                                 \
+        switch (m) {                                                                                                      \
+            case 1: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 1, k, out); break;      \
+            case 2: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 2, k, out); break;      \
+            case 3: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 3, k, out); break;      \
+            case 4: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 4, k, out); break;      \
+            case 5: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 5, k, out); break;      \
+            case 6: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 6, k, out); break;      \
+            case 7: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 7, k, out); break;      \
+            default: over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, readable, x, 8, k, out); break;     \
+        }                                                                                                                 \
+    }

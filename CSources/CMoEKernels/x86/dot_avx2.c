@@ -114,30 +114,15 @@ MOE_INLINE __m256 step_iq4_nl(__m256 lanes, const uint8_t *w, const moe_act_chun
 
 MOE_INLINE __m256 step_iq4_xs(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
-    uint16_t high;
-    memcpy(&high, FIELD(moe_block_iq4_xs, scales_h), sizeof high);
     const __m256i sums = codebook_blocks(FIELD(moe_block_iq4_xs, qs), 16, codebook, x);
-    const __m256i low = _mm256_srlv_epi32(_mm256_set1_epi32(load_i32(FIELD(moe_block_iq4_xs, scales_l))),
-                                          _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-    const __m256i top = _mm256_srlv_epi32(_mm256_set1_epi32(high), _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
-    const __m256i scales = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
-                                           _mm256_slli_epi32(_mm256_and_si256(top, _mm256_set1_epi32(3)), 4));
-    const __m256 scale = _mm256_cvtepi32_ps(_mm256_sub_epi32(scales, _mm256_set1_epi32(32)));
-    return add_products(lanes, _mm256_mul_ps(_mm256_set1_ps(moe_load_half(w)), scale), x, sums);
+    return add_products(lanes, scales_iq4_xs(w), x, sums);
 }
 
 MOE_INLINE __m256 step_mxfp4(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
     static const int8_t codebook[16] = MOE_CODEBOOK_MXFP4;
     const size_t bytes = sizeof(moe_block_mxfp4);
     const __m256i sums = codebook_blocks(FIELD(moe_block_mxfp4, qs), bytes, codebook, x);
-    uint64_t exponents = 0;
-    for (size_t b = 0; b < 8; b++) exponents |= (uint64_t)w[b * bytes] << 8 * b;
-    const __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)exponents));
-    // moe_e8m0_half_to_float
-    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-    const __m256i bits = _mm256_blendv_epi8(subnormal, normal, _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1)));
-    return add_products(lanes, _mm256_castsi256_ps(bits), x, sums);
+    return add_products(lanes, exponents_of_blocks(w, bytes), x, sums);
 }
 
 /// Four pairs of blocks, low and high nibbles of 32 bytes each; `qh` holds the fifth bits of block b in bit b, or is NULL.
@@ -268,18 +253,15 @@ MOE_INLINE __m256 step_q3_k(__m256 lanes, const uint8_t *w, const moe_act_chunk 
     return add_products(lanes, d, x, _mm256_sub_epi32(sum_interleaved(sums), offset));
 }
 
-#define DEFINE_DOT(NAME, name)                                                                \
-    static float dot_##name(const uint8_t *row, const moe_act_chunk *x, int64_t k) {          \
-        return over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, k);        \
-    }
-MOE_QUANTISED_TYPES(DEFINE_DOT)
+MOE_QUANTISED_TYPES(MOE_DEFINE_DOTS)
 
 #pragma clang attribute pop
 
 void moe_set_dot_avx2(moe_kernels *table) {
-#define SET_DOT(NAME, name)                 \
-    table->names[MOE_TYPE_##NAME] = "avx2"; \
-    table->dot[MOE_TYPE_##NAME] = dot_##name;
+#define SET_DOT(NAME, name)                   \
+    table->names[MOE_TYPE_##NAME] = "avx2";   \
+    table->dot[MOE_TYPE_##NAME] = dot_##name; \
+    table->dots[MOE_TYPE_##NAME] = dots_##name;
     MOE_QUANTISED_TYPES(SET_DOT)
 }
 #endif

@@ -14,10 +14,10 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "avx2.h"
+#include "avx512.h"
 
 #define FIELD(type, field) (w + offsetof(type, field))
 
-MOE_INLINE __m512i load512(const void *p) { return _mm512_loadu_si512(p); }
 MOE_INLINE __m512i two_halves(const void *low, const void *high) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(load256(low)), load256(high), 1);
 }
@@ -58,13 +58,8 @@ MOE_INLINE __m256 step_q8_0(__m256 lanes, const uint8_t *w, const moe_act_chunk 
         const uint8_t *qs = FIELD(moe_block_q8_0, qs) + 2 * i * bytes;
         z[i] = dot(_mm512_xor_si512(two_halves(qs, qs + bytes), _mm512_set1_epi8((char)0x80)), load512(x->q + 64 * i));
     }
-    // d of four blocks each: word 17 i of 64.
-    const __m512i order = _mm512_castsi128_si512(_mm_setr_epi16(0, 17, 34, 51, 0, 0, 0, 0));
-    const __m512i low = _mm512_permutex2var_epi16(load512(w), order, load512(w + 64));
-    const __m512i high = _mm512_permutex2var_epi16(load512(w + 4 * bytes), order, load512(w + 4 * bytes + 64));
-    const __m128i d = _mm_unpacklo_epi64(_mm512_castsi512_si128(low), _mm512_castsi512_si128(high));
     const __m256i sums = in_block_order(add_quarters(sum_quarters(z)));
-    return add_products(lanes, _mm256_cvtph_ps(d), x, without_offset(sums, x, 7));
+    return add_products(lanes, scales_q8_0(w), x, without_offset(sums, x, 7));
 }
 
 /// Low and high nibbles of four blocks (quarters), with 16 added where `fifth` says so, times their activations: four sums
@@ -86,14 +81,48 @@ MOE_INLINE __m256i sum_eight(__m512i a, __m512i b) {
     return _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, sums));
 }
 
+/// The same for indices into a codebook, whose values lie in `values` with 128 added.
+MOE_INLINE __m512i codebook_dots(__m512i packed, __m512i values, const int8_t *x) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    const __m512i low = _mm512_and_si512(packed, mask), high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), mask);
+    const __m512i x01 = load512(x), x23 = load512(x + 64);
+    const __m512i sums = dot(_mm512_shuffle_epi8(values, low), _mm512_shuffle_i32x4(x01, x23, 0x88));
+    return _mm512_dpbusd_epi32(sums, _mm512_shuffle_epi8(values, high), _mm512_shuffle_i32x4(x01, x23, 0xdd));
+}
+
+/// Eight blocks of 16 bytes of indices, `bytes` apart: the integer sum of each.
+MOE_INLINE __m256i codebook_blocks(const uint8_t *qs, size_t bytes, const int8_t *codebook, const moe_act_chunk *x) {
+    const __m512i values = _mm512_xor_si512(_mm512_broadcast_i32x4(load128(codebook)), _mm512_set1_epi8((char)0x80));
+    const __m512i a = codebook_dots(four_quarters(qs, bytes), values, x->q);
+    const __m512i b = codebook_dots(four_quarters(qs + 4 * bytes, bytes), values, x->q + 128);
+    return without_offset(sum_eight(a, b), x, 7);
+}
+
+MOE_INLINE __m256 step_iq4_nl(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
+    static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
+    const size_t bytes = sizeof(moe_block_iq4_nl);
+    const __m256i sums = codebook_blocks(FIELD(moe_block_iq4_nl, qs), bytes, codebook, x);
+    return add_products(lanes, scales_q4_0(w), x, sums);  // the same layout
+}
+
+MOE_INLINE __m256 step_iq4_xs(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
+    static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
+    return add_products(lanes, scales_iq4_xs(w), x, codebook_blocks(FIELD(moe_block_iq4_xs, qs), 16, codebook, x));
+}
+
+MOE_INLINE __m256 step_mxfp4(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
+    static const int8_t codebook[16] = MOE_CODEBOOK_MXFP4;
+    const size_t bytes = sizeof(moe_block_mxfp4);
+    const __m256i sums = codebook_blocks(FIELD(moe_block_mxfp4, qs), bytes, codebook, x);
+    return add_products(lanes, exponents_of_blocks(w, bytes), x, sums);
+}
+
 MOE_INLINE __m256 step_q4_0(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
     const size_t bytes = sizeof(moe_block_q4_0);
     const uint8_t *qs = FIELD(moe_block_q4_0, qs);
     const __m512i a = nibble_dots(four_quarters(qs, bytes), 0, 0, x->q);
     const __m512i b = nibble_dots(four_quarters(qs + 4 * bytes, bytes), 0, 0, x->q + 128);
-    const __m512i order = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
-    const __m512i d = _mm512_permutex2var_epi16(load512(w), order, load512(w + 64));
-    return add_products(lanes, _mm256_cvtph_ps(_mm512_castsi512_si128(d)), x, without_offset(sum_eight(a, b), x, 3));
+    return add_products(lanes, scales_q4_0(w), x, without_offset(sum_eight(a, b), x, 3));
 }
 
 MOE_INLINE __m256 step_q4_1(__m256 lanes, const uint8_t *w, const moe_act_chunk *x) {
@@ -217,20 +246,18 @@ MOE_INLINE __m256 step_q6_k(__m256 lanes, const uint8_t *w, const moe_act_chunk 
 }
 
 #define VNNI_TYPES(X)                                                                                    \
-    X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k)
+    X(Q8_0, q8_0) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k) \
+    X(IQ4_NL, iq4_nl) X(IQ4_XS, iq4_xs) X(MXFP4, mxfp4)
 
-#define DEFINE_DOT(NAME, name)                                                                \
-    static float dot_##name(const uint8_t *row, const moe_act_chunk *x, int64_t k) {          \
-        return over_chunks(step_##name, moe_traits_table[MOE_TYPE_##NAME], row, x, k);        \
-    }
-VNNI_TYPES(DEFINE_DOT)
+VNNI_TYPES(MOE_DEFINE_DOTS)
 
 #pragma clang attribute pop
 
 void moe_set_dot_avx512vnni(moe_kernels *table) {
 #define SET_DOT(NAME, name)                       \
     table->names[MOE_TYPE_##NAME] = "avx512vnni"; \
-    table->dot[MOE_TYPE_##NAME] = dot_##name;
+    table->dot[MOE_TYPE_##NAME] = dot_##name;     \
+    table->dots[MOE_TYPE_##NAME] = dots_##name;
     VNNI_TYPES(SET_DOT)
 }
 #endif

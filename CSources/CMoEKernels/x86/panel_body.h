@@ -5,6 +5,9 @@
 //   transpose(rows, stride, out[8])         COLUMNS rows of 32 bytes -> eight vectors: the i-th 4 bytes of every row
 //   store_panel(p, v), store_pairs(f, v)    a vector; the low and high int16 of each int32, as 2 * COLUMNS floats
 //   shifted(v, offset)                      weights as the products want them; offset: the format's own
+// and what panel_pack.h names.
+
+#include "panel_pack.h"
 
 /// One chunk of every row -> its eight blocks of the panel, `chunks` blocks apart.
 MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, int offset, uint8_t *panel, size_t block_bytes,
@@ -32,17 +35,24 @@ MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, int offset, 
 }
 
 static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                 size_t ahead_bytes, uint8_t *panel) {
+                 moe_ahead ahead, uint8_t *panel) {
     const moe_type_traits *traits = moe_traits(type);
     const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
     const size_t chunks = (size_t)moe_chunks(k);
     const int offset = traits->offset;
     _Alignas(64) moe_chunk unpacked[COLUMNS];
-    memset(unpacked, 0, sizeof unpacked);
+    bool cleared = false;
+    moe_fetching fetch = fetching(ahead, chunks);
     for (size_t c = 0; c < chunks; c++) {
         const int64_t left = k / 32 - (int64_t)c * 8;
-        prefetch_part(rows + (size_t)n * row_bytes, ahead_bytes, c, chunks);
+        fetch_part(&fetch);
+        if (n == COLUMNS && left >= 8 &&
+            direct(type, rows + c * chunk_bytes, row_bytes, panel + c * block_bytes, chunks * block_bytes)) {
+            continue;
+        }
+        if (!cleared) memset(unpacked, 0, sizeof unpacked);
+        cleared = true;
         for (size_t r = 0; r < (size_t)n; r++) {
             unpack(rows + r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
         }

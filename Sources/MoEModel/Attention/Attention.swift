@@ -37,6 +37,7 @@ struct Attention {
         let k = scratch.floats(rows * kvHeads * headDim)
         let v = scratch.floats(rows * kvHeads * headDim)
         try step.project(x, [(query, q), (key, k), (value, v)])
+        step.context.lap(.queryKeyValue)
 
         switch norm {
         case .none: break
@@ -52,9 +53,12 @@ struct Attention {
             rope.rotate(k, rows: rows, heads: kvHeads, headDim: headDim, positions: positions, pool: pool)
         }
 
+        step.context.lap(.rotary)
         let attended = scratch.floats(rows * heads * headDim)
         try attend(q: q, k: k, v: v, into: attended, step: step)
+        step.context.lap(.attention)
         try step.project(attended, [(output, result)])
+        step.context.lap(.attentionOutput)
     }
 
     /// Stores k and v, then attends over everything stored so far.
@@ -81,6 +85,7 @@ struct Attention {
                 q: q + slice.start * qWidth, output: output + slice.start * qWidth, blockTable: UnsafePointer(table),
                 rows: slice.count, firstPosition: slice.firstPosition)
         }
+        step.context.lap(.cacheStore)
         try Ops.attention(
             view, tasks: UnsafeBufferPointer(start: tasks, count: step.batch.slices.count), heads: heads,
             scale: 1 / Float(headDim).squareRoot(), window: window, pool: step.context.pool)

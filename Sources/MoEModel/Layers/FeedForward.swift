@@ -10,11 +10,8 @@ struct FeedForward {
 
     /// x `[T, d]` to output `[T, d]`, overwritten.
     func callAsFunction(_ x: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>, step: ForwardStep) throws {
-        let width = gate.weights.n
-        let gated = step.scratch.floats(step.rows * width)
-        let upped = step.scratch.floats(step.rows * width)
-        try step.project(x, [(gate, gated), (up, upped)])
-        Ops.swiglu(gate: gated, up: upped, into: gated, count: step.rows * width, pool: step.context.pool)
+        let gated = step.scratch.floats(step.rows * gate.weights.n)
+        try step.project(x, gate: gate, up: up, into: gated)
         try step.project(gated, [(down, output)])
     }
 }

@@ -17,7 +17,7 @@ struct ExpertWeights {
     var bytesPerExpert: Int { gate[0].byteCount + up[0].byteCount + down[0].byteCount }
 }
 
-/// Gather, one gate and one up product, SwiGLU and one down product per *active* expert. An expert that no token chose is
+/// Gather, one gate and up product with SwiGLU, and one down product per *active* expert. An expert that no token chose is
 /// neither read nor computed.
 struct Experts {
     let weights: ExpertWeights
@@ -32,26 +32,21 @@ struct Experts {
     ) throws -> UnsafeMutablePointer<Float> {
         let (d, f) = (weights.down[0].n, weights.intermediateSize)
         let gated = step.scratch.floats(plan.count * f)
-        let upped = step.scratch.floats(plan.count * f)
         let output = step.scratch.floats(plan.count * d)
-        let tasks = step.scratch.values(MatmulTask.self, 2 * plan.expertCount)
+        let tasks = step.scratch.values(MatmulTask.self, plan.expertCount)
 
         var count = 0
         for expert in 0..<plan.expertCount {
             let positions = plan.positions(of: expert)
             if positions.isEmpty { continue }
-            let rows = UnsafePointer(plan.rows + positions.lowerBound)
             tasks[count] = MatmulTask(
-                weights: weights.gate[expert], input: x, inputRows: rows, output: gated + positions.lowerBound * f,
-                m: positions.count, evaluations: evaluations)
-            tasks[count + 1] = MatmulTask(
-                weights: weights.up[expert], input: x, inputRows: rows, output: upped + positions.lowerBound * f,
-                m: positions.count)
-            count += 2
+                weights: weights.gate[expert], input: x, inputRows: UnsafePointer(plan.rows + positions.lowerBound),
+                output: gated + positions.lowerBound * f, m: positions.count, up: weights.up[expert],
+                evaluations: evaluations)
+            count += 1
         }
         try step.context.matmul(UnsafeBufferPointer(start: tasks, count: count), path: path)
-
-        Ops.swiglu(gate: gated, up: upped, into: gated, count: plan.count * f, pool: step.context.pool)
+        step.context.lap(.gateUp)
 
         count = 0
         for expert in 0..<plan.expertCount {
@@ -63,6 +58,7 @@ struct Experts {
             count += 1
         }
         try step.context.matmul(UnsafeBufferPointer(start: tasks, count: count), path: path)
+        step.context.lap(.down)
         return output
     }
 }

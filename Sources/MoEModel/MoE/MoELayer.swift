@@ -26,7 +26,9 @@ struct MoELayer {
     func callAsFunction(_ x: UnsafePointer<Float>, into output: UnsafeMutablePointer<Float>, step: ForwardStep) throws {
         var watch = LayerWatch()
         let logits = try router.logits(x, step: step)
+        step.context.lap(.routerProduct)
         let assignment = router.assign(logits, x: x, step: step)
+        step.context.lap(.routing)
         watch.routed()
 
         let evaluations = step.scratch.integers(step.rows)
@@ -35,19 +37,24 @@ struct MoELayer {
         for run in ForwardStep.runs(of: step.batch, path: { path(for: $0, step: step) }) {
             let plan = DispatchPlan(
                 assignment, tokens: run.rows, expertCount: router.expertCount, scratch: step.scratch)
+            step.context.lap(.dispatch)
             let expertOutput = try experts(x, plan: plan, path: run.path, evaluations: evaluations, step: step)
             trace(expertOutput, assignment: assignment, plan: plan, run: run.rows, logits: logits, x: x, step: step)
             Ops.combine(
                 expertOutput, assignment: assignment, plan: plan, tokens: run.rows, into: output,
                 width: experts.weights.down[0].n, pool: step.context.pool)
+            step.context.lap(.combine)
         }
         let expertBytes = step.context.statistics.weightBytes - bytesBefore
         try addPseudoExperts(of: assignment, x, to: output, step: step)
+        step.context.lap(.combine)
         try shared?.add(x, to: output, step: step)
+        step.context.lap(.shared)
 
         watch.finished()
         report(
             assignment, logits: logits, evaluations: evaluations, expertBytes: expertBytes, watch: watch, step: step)
+        step.context.lap(.observers)
     }
 
     private func path(for slice: ForwardBatch.Slice, step: ForwardStep) -> MatmulPlan.Path {

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Helpers of the AVX-512 VNNI kernels. Include inside the target attribute, after avx2.h.
+
+MOE_INLINE __m512i load512(const void *p) { return _mm512_loadu_si512(p); }
+
+/// d of the eight blocks of a chunk of Q8_0: words 17 i of each four.
+MOE_INLINE __m256 scales_q8_0(const uint8_t *w) {
+    const size_t four = 4 * sizeof(moe_block_q8_0);
+    const __m512i order = _mm512_castsi128_si512(_mm_setr_epi16(0, 17, 34, 51, 0, 0, 0, 0));
+    const __m512i low = _mm512_permutex2var_epi16(load512(w), order, load512(w + 64));
+    const __m512i high = _mm512_permutex2var_epi16(load512(w + four), order, load512(w + four + 64));
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(_mm512_castsi512_si128(low), _mm512_castsi512_si128(high)));
+}
+
+/// d of the eight blocks of a chunk of Q4_0: words 9 i.
+MOE_INLINE __m256 scales_q4_0(const uint8_t *w) {
+    const __m512i order = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
+    return _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_permutex2var_epi16(load512(w), order, load512(w + 64))));
+}
