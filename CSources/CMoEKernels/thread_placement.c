@@ -61,6 +61,7 @@ void moe_pop_memory_policy(const moe_memory_policy *before) {
 }
 
 int32_t moe_thread_place(const moe_thread_placement *placement) {
+    pthread_setname_np(pthread_self(), "moe-0");
     if (placement->cpus != NULL && placement->cpu_count > 0) {
         cpu_set_t set;
         const int error = only(placement->cpus[0], &set);

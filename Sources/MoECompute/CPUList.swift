@@ -9,12 +9,14 @@ package struct CPUList: Sendable, Equatable {
 
     package init(_ numbers: [Int]) { self.numbers = numbers }
 
-    /// - Returns: nil unless the text is a list of different numbers and ascending ranges.
+    /// - Returns: nil unless the text is a list of different numbers and ascending ranges, with white space at its ends only.
     package init?(_ text: some StringProtocol) {
         var numbers: [Int] = []
         var seen: Set<Int> = []
+        var text = Substring(text).drop { $0.isWhitespace }
+        while let last = text.last, last.isWhitespace { text.removeLast() }
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-            let ends = part.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(Self.number)
+            let ends = part.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map { Self.number($0) }
             guard let first = ends[0], let last = ends[ends.count - 1], first <= last else { return nil }
             for number in first...last {
                 guard seen.insert(number).inserted else { return nil }
@@ -24,9 +26,8 @@ package struct CPUList: Sendable, Equatable {
         self.numbers = numbers
     }
 
-    private static func number(_ text: some StringProtocol) -> Int? {
-        let digits = text.drop { $0.isWhitespace }.prefix { !$0.isWhitespace }
-        guard digits.allSatisfy({ $0.isASCII && $0.isNumber }), digits.count <= 4, let number = Int(digits), number < limit
+    private static func number(_ text: Substring) -> Int? {
+        guard text.allSatisfy({ $0.isASCII && $0.isNumber }), text.count <= 4, let number = Int(text), number < limit
         else { return nil }
         return number
     }

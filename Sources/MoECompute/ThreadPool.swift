@@ -43,7 +43,7 @@ package final class ThreadPool: @unchecked Sendable {
     ///   - threads: workers, the caller included; at least 1.
     ///   - placement: at least as many CPUs as threads, where it has any.
     /// - Throws: ``ResourceError`` when threads cannot be started, or not there.
-    package init(threads: Int, placement: ThreadPlacement = ThreadPlacement()) throws {
+    package init(threads: Int, placement: ThreadPlacement) throws {
         let handle = placement.withCPlacement { moe_pool_create_placed(Int32(clamping: threads), $0) }
         guard let handle else {
             let reason = errno == ENOMEM || errno == EAGAIN ? "" : " (\(String(cString: strerror(errno))))"
@@ -53,6 +53,9 @@ package final class ThreadPool: @unchecked Sendable {
         self.placement = placement
         self.threads = Int(moe_pool_threads(handle))
     }
+
+    /// Threads that run wherever the system puts them.
+    package convenience init(threads: Int) throws { try self.init(threads: threads, placement: ThreadPlacement()) }
 
     /// Places the calling thread as worker 0. For a thread of the engine's own: it stays there.
     package func placeCaller() { _ = placement.withCPlacement { moe_thread_place($0) } }

@@ -8,7 +8,7 @@ import Synchronization
 /// the first job: a process that may not start it gets an error, not a job that never runs.
 ///
 /// Jobs hold the executor until they are done; without any, and without owners, the thread ends.
-final class EngineExecutor: SerialExecutor {
+package final class EngineExecutor: SerialExecutor {
     /// Jobs that wait, in order. Shared by the executor and its thread.
     private final class Queue: Sendable {
         struct Entry {
@@ -65,14 +65,13 @@ final class EngineExecutor: SerialExecutor {
 
     /// - Parameter prepare: runs on the new thread before everything else.
     /// - Throws: ``ResourceError`` when the thread cannot be started.
-    init(prepare: @escaping @Sendable () -> Void = {}) throws {
+    package init(prepare: @escaping @Sendable () -> Void = {}) throws {
         let start = Unmanaged.passRetained(Start(queue: queue, prepare: prepare))
         var thread = pthread_t()
         let error = pthread_create(
             &thread, nil,
             { argument in
                 let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
-                pthread_setname_np(pthread_self(), "moe-engine")
                 start.prepare()
                 EngineExecutor.run(start.queue)
                 return nil
@@ -96,11 +95,11 @@ final class EngineExecutor: SerialExecutor {
         }
     }
 
-    func enqueue(_ job: consuming ExecutorJob) {
+    package func enqueue(_ job: consuming ExecutorJob) {
         queue.append(Queue.Entry(job: UnownedJob(job), executor: self))
     }
 
-    func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+    package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
 }
 
 /// A counting semaphore of the system's.

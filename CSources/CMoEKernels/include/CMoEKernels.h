@@ -73,7 +73,7 @@ typedef struct moe_thread_placement {
 /// As moe_pool_create; also NULL when a CPU or a node cannot be used, with the reason in errno. Worker 0 is the caller and stays as
 /// it is: the thread that will be that one calls moe_thread_place.
 moe_pool *moe_pool_create_placed(int32_t threads, const moe_thread_placement *placement);
-/// Places the calling thread as worker 0. Returns 0, or an error number.
+/// Names and places the calling thread as worker 0. Returns 0, or an error number.
 int32_t moe_thread_place(const moe_thread_placement *placement);
 /// The calling thread's memory policy: 0 default, 3 interleave; bit n of *nodes: node n, of the first 64. -1: not known.
 int32_t moe_thread_memory_policy(uint64_t *nodes);
