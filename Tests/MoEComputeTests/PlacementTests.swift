@@ -4,6 +4,7 @@ import CMoEKernels
 import Foundation
 import Glibc
 import MoECompute
+import Synchronization
 import Testing
 
 /// Lists of CPUs, and where threads and their memory go.
@@ -30,7 +31,7 @@ import Testing
         var nodes: UInt64 = 0
     }
 
-    private func look(_ pool: ThreadPool) -> [Sight] {
+    private static func look(_ pool: ThreadPool) -> [Sight] {
         var sights = [Sight](repeating: Sight(), count: pool.threads)
         sights.withUnsafeMutableBytes { bytes in
             moe_pool_run(
@@ -48,17 +49,17 @@ import Testing
         let allowed = try #require(UsableCores.allowed()).numbers
         let cpus = Array(allowed.reversed().prefix(3))
         let pool = try ThreadPool(threads: cpus.count, placement: ThreadPlacement(cpus: cpus))
-        for (worker, sight) in look(pool).enumerated().dropFirst() {
+        for (worker, sight) in Self.look(pool).enumerated().dropFirst() {
             #expect(sight.cpu == Int32(cpus[worker]) && sight.allowed == 1)
         }
         // The caller is nobody's to pin, unless it asks.
-        #expect(look(pool)[0].allowed == Int32(allowed.count))
+        #expect(Self.look(pool)[0].allowed == Int32(allowed.count))
         let sight = onThreadOfItsOwn {
             pool.placeCaller()
-            return look(pool)[0]
+            return PlacementTests.look(pool)[0]
         }
         #expect(sight.cpu == Int32(cpus[0]) && sight.allowed == 1)
-        #expect(look(pool)[0].allowed == Int32(allowed.count))
+        #expect(Self.look(pool)[0].allowed == Int32(allowed.count))
     }
 
     @Test func placesThatDoNotExistAreRefused() throws {
@@ -70,7 +71,7 @@ import Testing
         ] {
             #expect(throws: ResourceError.self) { try ThreadPool(threads: 2, placement: placement) }
         }
-        #expect(look(try ThreadPool(threads: 2)).allSatisfy { $0.allowed == Int32(allowed.count) })
+        #expect(Self.look(try ThreadPool(threads: 2)).allSatisfy { $0.allowed == Int32(allowed.count) })
     }
 
     /// Some containers forbid memory policies altogether.
@@ -83,12 +84,12 @@ import Testing
     @Test(.enabled(if: canSetPolicies)) func workersInterleaveWhatTheyTouchFirst() throws {
         let node = NUMANodes.current()[0]
         let pool = try ThreadPool(threads: 3, placement: ThreadPlacement(interleavedNodes: [node]))
-        let sights = look(pool)
+        let sights = Self.look(pool)
         #expect(sights[0].policy == 0)
         for sight in sights.dropFirst() { #expect(sight.policy == 3 && sight.nodes == 1 << UInt64(node)) }
         let caller = onThreadOfItsOwn {
             pool.placeCaller()
-            return look(pool)[0]
+            return PlacementTests.look(pool)[0]
         }
         #expect(caller.policy == 3)
     }
@@ -106,15 +107,14 @@ import Testing
 }
 
 /// Runs work on a new thread and waits for it, so that what it does to its thread ends with it.
-private func onThreadOfItsOwn<Result>(_ body: () -> Result) -> Result {
-    var result: Result?
-    withoutActuallyEscaping(body) { body in
-        withUnsafeMutablePointer(to: &result) { place in
-            nonisolated(unsafe) let (body, place) = (body, place)
-            let done = DispatchSemaphore(value: 0)
-            Thread { place.pointee = body(); done.signal() }.start()
-            done.wait()
-        }
-    }
-    return result!
+private func onThreadOfItsOwn<Result: Sendable>(_ body: @escaping @Sendable () -> Result) -> Result {
+    let result = Mutex<Result?>(nil)
+    let done = DispatchSemaphore(value: 0)
+    Thread {
+        let value = body()
+        result.withLock { $0 = value }
+        done.signal()
+    }.start()
+    done.wait()
+    return result.withLock { $0! }
 }
