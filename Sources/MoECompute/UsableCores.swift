@@ -9,10 +9,13 @@ package struct UsableCores: Sendable, Equatable, Codable {
     /// Cores' worth of time per period, over all control groups that the process is in; nil: no limit.
     package var quota: Double?
 
-    /// The number of threads that makes sense: a quota of 1.5 cores keeps two threads busy three quarters of the time.
+    /// The number of threads that makes sense. One thread more than the quota's whole cores is stopped, and the others with it,
+    /// for a part of every period (a tenth of a second as a rule): of 1.5 cores two threads use all, and stand still for a
+    /// quarter of the time; of 1.1 cores they would for almost half of it, to gain a tenth. So half a core counts as one, and
+    /// less as none.
     package var count: Int {
         guard let quota else { return affinity }
-        return max(1, min(affinity, Int(quota.rounded(.up))))
+        return max(1, min(affinity, Int(min(quota, 1e6).rounded())))
     }
 
     package init(affinity: Int, quota: Double?) {

@@ -63,9 +63,12 @@ import Testing
         #expect(UsableCores.affinity(status: status)?.description == expected)
     }
 
-    @Test func quotasRoundUpAndNeverToNothing() {
+    @Test func quotasRoundToWholeThreadsAndNeverToNothing() {
         #expect(UsableCores(affinity: 8, quota: nil).count == 8)
         #expect(UsableCores(affinity: 8, quota: 1.5).count == 2)
+        #expect(UsableCores(affinity: 8, quota: 2.5).count == 3)
+        #expect(UsableCores(affinity: 8, quota: 1.4).count == 1)
+        #expect(UsableCores(affinity: 8, quota: 1e300).count == 8)
         #expect(UsableCores(affinity: 8, quota: 0.1).count == 1)
         #expect(UsableCores(affinity: 2, quota: 16).count == 2)
     }
