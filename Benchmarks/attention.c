@@ -2,8 +2,7 @@
 //
 // How fast attention reads the cache at decode, and computes at prefill, next to what memory and BLAS reach in the same run.
 // The three are measured in turns, and medians of the ratios are what counts: absolute figures of a shared machine do not.
-//
-//     Tools/bench_attention.sh [threads] [repetitions]
+// Tools/bench_attention.sh builds and runs it.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,10 +33,6 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 static double median(double *x, int n) {
-    if (getenv("BEST")) {
-        qsort(x, (size_t)n, sizeof *x, ascending);
-        return x[n - 1];
-    }
     qsort(x, (size_t)n, sizeof *x, ascending);
     return x[n / 2];
 }
@@ -65,7 +60,6 @@ static float *random_floats(size_t n) {
 static void *reserve(size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) exit(1);
-    if (getenv("HUGE")) madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
 }
 

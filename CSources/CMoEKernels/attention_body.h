@@ -82,17 +82,27 @@ INLINE int32_t first_seen(int32_t position, int32_t window) {
     return window > 0 && position >= window ? position - window + 1 : 0;
 }
 
+/// The page of a cache that holds position p of one of the piece's heads.
+INLINE const char *page_at(const moe_attention_piece *piece, const moe_kv_layout *layout, const void *cache, int32_t kv, int32_t p) {
+    const int64_t block = piece->task->block_table[p / piece->shape->block_size];
+    return (const char *)cache + (block * piece->shape->kv_heads + piece->kv_head + kv) * layout->page_bytes;
+}
+
 /// Positions p..<end of one of the piece's heads, as far as they are in one page of a cache. Scales become floats at `scales`.
-static run_of_rows run_at(const moe_attention_piece *piece, const void *cache, int32_t kv, int32_t p, int32_t end, float *scales) {
+/// What is read next: heads of a block lie next to one another, so what follows; of a single head the next page, up to position
+/// `last`.
+static run_of_rows run_at(const moe_attention_piece *piece, const void *cache, int32_t kv, int32_t p, int32_t end, int32_t last,
+                          float *scales) {
     const moe_attention_shape *shape = piece->shape;
     const moe_kv_layout layout = moe_kv_layout_of(shape->kv_type, shape->block_size, shape->head_dim);
     const int32_t slot = p % shape->block_size;
-    const int64_t block = piece->task->block_table[p / shape->block_size];
-    const char *page = (const char *)cache + (block * shape->kv_heads + piece->kv_head + kv) * layout.page_bytes;
+    const char *page = page_at(piece, &layout, cache, kv, p);
     run_of_rows run = {.rows = page + slot * layout.row_bytes, .scales = scales, .scale_count = moe_kv_scales(shape->head_dim)};
     run.count = least(end - p, shape->block_size - slot);
     run.row_bytes = (int32_t)layout.row_bytes;
     run.head_dim = shape->head_dim;
+    if (piece->kv_heads > 1) run.ahead = AHEAD_BYTES;
+    else if (p + run.count < last) run.ahead = page_at(piece, &layout, cache, 0, p + run.count) - page;
     if (shape->kv_type == MOE_TYPE_Q8_0) {
         const char *source = page + layout.scales_at + slot * layout.scale_bytes;
         half_row((const uint16_t *)(const void *)source, scales, run.count * run.scale_count);
@@ -140,7 +150,7 @@ static void run_chunk(const moe_attention_piece *piece, const state *s, int32_t 
         for (int32_t p = first, step; p < last; p += step) {
             step = last - p;
             for (int32_t kv = 0; kv < piece->kv_heads; kv++) {
-                const run_of_rows k = run_at(piece, shape->k_cache, kv, p, last, s->scales);
+                const run_of_rows k = run_at(piece, shape->k_cache, kv, p, last, end, s->scales);
                 const float *q = s->q + (size_t)(kv * per_kv) * d;
                 float *scores = s->scores + kv * per_kv * SCORE_STRIDE + (p - start);
                 step = k.count;
@@ -168,7 +178,7 @@ static void run_chunk(const moe_attention_piece *piece, const state *s, int32_t 
         for (int32_t p = first, step; p < last; p += step) {
             step = last - p;
             for (int32_t kv = 0; kv < piece->kv_heads; kv++) {
-                const run_of_rows v = run_at(piece, shape->v_cache, kv, p, last, s->scales);
+                const run_of_rows v = run_at(piece, shape->v_cache, kv, p, last, end, s->scales);
                 const float *weights = s->scores + kv * per_kv * SCORE_STRIDE;
                 float *out = s->out + (size_t)(kv * per_kv) * d;
                 step = v.count;

@@ -72,7 +72,8 @@ package struct ComputeDiagnosis: Sendable, Codable {
             Kernel(type: $0.name, isa: String(cString: moe_kernel_name(Int32($0.rawValue))))
         }
         var diagnosis = ComputeDiagnosis(
-            cpu: CPU(model: model(), features: features(), cores: .current(), nodes: NUMANodes.current().count), threads: threads, kernels: kernels,
+            cpu: CPU(model: model(), features: features(), cores: .current(), nodes: NUMANodes.current().count),
+            threads: threads, kernels: kernels,
             blas: BLAS.information, sgemmGflops: gflops, bandwidthGBs: bandwidth, warnings: [])
         diagnosis.warnings = diagnosis.findWarnings(coreType: getenv("OPENBLAS_CORETYPE").map { String(cString: $0) })
         return diagnosis

@@ -156,7 +156,8 @@ extension Ops {
     ) {
         let width = Int64(view.kvHeads * view.headDim)
         moe_kv_store(
-            pool.handle, Int32(view.type.rawValue), view.keys, view.values, k, width, v, width, positions, blockTable, Int32(rows),
+            pool.handle, Int32(view.type.rawValue), view.keys, view.values, k, width, v, width, positions, blockTable,
+            Int32(rows),
             Int32(view.blockSize), Int32(view.kvHeads), Int32(view.headDim))
     }
 

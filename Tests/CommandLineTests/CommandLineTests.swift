@@ -341,7 +341,8 @@ import Testing
 
     @Test func doctorTellsWhereThreadsRun() async throws {
         func cpu(_ environment: [String: String]) async throws -> [String: Any] {
-            try #require(try await Self.run(["doctor", "--json"], environment: environment).object()["cpu"] as? [String: Any])
+            try #require(
+                try await Self.run(["doctor", "--json"], environment: environment).object()["cpu"] as? [String: Any])
         }
         let plain = try await cpu([:])
         #expect(plain["affinity"] == nil && (plain["nodes"] as? Int ?? 0) >= 1 && plain["numa"] as? String == "off")

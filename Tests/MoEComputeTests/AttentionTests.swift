@@ -180,7 +180,8 @@ import Testing
         let row = numbers.floats(shape.headDim)
         row[5] = .nan
         Ops.storeKV(
-            sequence.view, k: row, v: row, positions: numbers.integers([500]), blockTable: sequence.table, rows: 1, pool: pool)
+            sequence.view, k: row, v: row, positions: numbers.integers([500]), blockTable: sequence.table, rows: 1,
+            pool: pool)
         let output = numbers.filled(shape.rows * sequence.width, Float(0))
         try sequence.attend([sequence.task(rows: 0..<shape.rows, into: output)], pool: pool)
         #expect((0..<shape.rows * sequence.width).allSatisfy { output[$0].isNaN })
