@@ -89,8 +89,8 @@ INLINE const char *page_at(const moe_attention_piece *piece, const moe_kv_layout
 }
 
 /// Positions p..<end of one of the piece's heads, as far as they are in one page of a cache. Scales become floats at `scales`.
-/// What is read next: heads of a block lie next to one another, so what follows; of a single head the next page, up to position
-/// `last`.
+/// What is read next: heads of a block lie next to one another, so what follows; where only some heads are read, the page of the
+/// next, or that of the first for the next block, up to position `last`.
 static run_of_rows run_at(const moe_attention_piece *piece, const void *cache, int32_t kv, int32_t p, int32_t end, int32_t last,
                           float *scales) {
     const moe_attention_shape *shape = piece->shape;
@@ -101,7 +101,8 @@ static run_of_rows run_at(const moe_attention_piece *piece, const void *cache, i
     run.count = least(end - p, shape->block_size - slot);
     run.row_bytes = (int32_t)layout.row_bytes;
     run.head_dim = shape->head_dim;
-    if (piece->kv_heads > 1) run.ahead = AHEAD_BYTES;
+    if (piece->kv_heads == shape->kv_heads && piece->kv_heads > 1) run.ahead = AHEAD_BYTES;
+    else if (kv + 1 < piece->kv_heads) run.ahead = layout.page_bytes;
     else if (p + run.count < last) run.ahead = page_at(piece, &layout, cache, 0, p + run.count) - page;
     if (shape->kv_type == MOE_TYPE_Q8_0) {
         const char *source = page + layout.scales_at + slot * layout.scale_bytes;

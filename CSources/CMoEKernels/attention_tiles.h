@@ -3,8 +3,8 @@
 // The register tiles of attention, included once per ISA by attention_body.h: scores of a tile of positions, outputs of a tile,
 // and the unpacking of a tile of the cache.
 //
-// The cache is read row after row, page after page: one long run of memory is what CPUs read fastest. Meanwhile the page that is
-// read next is fetched. Where many queries share keys, a few rows are unpacked at a time, so that computing with them and reading
+// The cache is read row after row, page after page: one long run of memory is what CPUs read fastest. Meanwhile what is read
+// next is fetched. Where many queries share keys, a few rows are unpacked at a time, so that computing with them and reading
 // the next overlap.
 
 #include "attention_kernel.h"
@@ -28,7 +28,7 @@ typedef struct run_of_rows {
     const char *rows;
     const float *scales;  // Q8_0: [rows][scale_count]
     int32_t count, row_bytes, scale_count, head_dim;
-    ptrdiff_t ahead;      // bytes from a row to what is read after it, where many queries unpack it
+    ptrdiff_t ahead;      // bytes from a row to what is fetched meanwhile
 } run_of_rows;
 
 /// Fetches what lies some way after a row, or a part of one.
@@ -238,7 +238,7 @@ INLINE void score_single(const int32_t type, const float *q, const run_of_rows *
 #pragma clang loop unroll(full)
         for (int32_t j = 0; j < 4; j++) {
             if (p + j >= k->count) continue;
-            if (ahead) fetch_ahead(row, k->row_bytes, AHEAD_BYTES);
+            if (ahead) fetch_ahead(row, k->row_bytes, k->ahead);
             for (size_t i = 0; i < d; i += LANES) sum[j] += load(q + i) * elements(type, row, scales, i);
             row += k->row_bytes;
             if (type == MOE_TYPE_Q8_0) scales += k->scale_count;
@@ -253,7 +253,7 @@ INLINE int32_t score_groups(const int32_t type, const int32_t rows, const float 
                             size_t d, float *scores) {
     for (; r + rows <= count; r += rows) {
         for (int32_t p = 0; p < k->count; p += 2) {
-            if (r == 0) fetch_ahead(k->rows + (int64_t)p * k->row_bytes, 2 * k->row_bytes, AHEAD_BYTES);
+            if (r == 0) fetch_ahead(k->rows + (int64_t)p * k->row_bytes, 2 * k->row_bytes, k->ahead);
             score_pair(type, rows, q + (size_t)r * d, k, p, d, scores + r * SCORE_STRIDE);
         }
     }
@@ -283,7 +283,7 @@ INLINE void value_direct_tile(const int32_t type, const int32_t rows, const int3
     const float *scales = v->scales + first * v->scale_count;
     for (int32_t i = first; i < end; i++) {
         // Each tile fetches its own part of the row ahead: all at once would be more than memory gives meanwhile.
-        if (ahead) fetch_ahead(row + j * element_bytes, (int32_t)(vectors * LANES * element_bytes), AHEAD_BYTES);
+        if (ahead) fetch_ahead(row + j * element_bytes, (int32_t)(vectors * LANES * element_bytes), v->ahead);
 #pragma clang loop unroll(full)
         for (int32_t n = 0; n < vectors; n++) {
             const vector x = elements(type, row, scales, j + n * LANES);
