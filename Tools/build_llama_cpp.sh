@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds llama.cpp, the peer that Tools/compare_llama.py measures against, from the source that the PyPI package
+# Builds llama.cpp, the peer that Tools/compare_llama.py and Tools/peers measure against, from the source that the PyPI package
 # llama-cpp-python vendors. CPU only, for this machine's instruction set. Nothing outside the target folder is changed.
 #
 # Target folder: $MOE_LLAMA_CPP, by default ~/.cache/moe-infer/llama.cpp. What is built lies in its bin/.
@@ -15,7 +15,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 say() { echo "llama.cpp: $*" >&2; }
 
 stamp="$target/built"
-wanted="$package $version $(sha256sum "$here/llama_greedy.cpp" | cut -d' ' -f1)"
+wanted="$package $version $(cat "$here/llama_greedy.cpp" "$here/peers/llama_bench.cpp" | sha256sum | cut -d' ' -f1)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     say "already built in $target"
     exit 0
@@ -61,9 +61,13 @@ cmake --build "$target/build" --parallel "${JOBS:-$(nproc)}" \
     --target llama-perplexity llama-bench llama-completion llama-quantize >"$target/build.log" 2>&1 \
     || { tail -20 "$target/build.log" >&2; say "the build failed, see $target/build.log"; exit 1; }
 
-# Greedy token ids with their margins, which none of the tools prints.
-g++ -O2 -std=c++17 -I "$source/include" -I "$source/ggml/include" "$here/llama_greedy.cpp" -o "$target/build/bin/llama-greedy" \
-    -L "$target/build/bin" -lllama -lggml -lggml-base -lggml-cpu -Wl,-rpath,'$ORIGIN'
+# Drivers of our own: greedy token ids with their margins, which none of the tools prints; and cases one at a time.
+driver() {
+    g++ -O2 -std=c++17 -I "$source/include" -I "$source/ggml/include" "$1" -o "$target/build/bin/$2" \
+        -L "$target/build/bin" -lllama -lggml -lggml-base -lggml-cpu -Wl,-rpath,'$ORIGIN'
+}
+driver "$here/llama_greedy.cpp" llama-greedy
+driver "$here/peers/llama_bench.cpp" llama-serve-bench
 ln -sfn build/bin "$target/bin"
 echo "$wanted" >"$stamp"
 say "done: $target/bin"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The same GGUF files in llama.cpp and in moe-infer: greedy tokens, perplexity, speed. Standard library only.
+"""The same GGUF files in llama.cpp and in moe-infer: greedy tokens, perplexity. Standard library only.
 
     Tools/fetch_models.sh && Tools/build_llama_cpp.sh && swift build -c release
     Tools/compare_llama.py                              the two models of fetch_models.sh
@@ -10,9 +10,9 @@ Greedy: the prompts' ids must be equal. Generated ids are compared up to the fir
 margin there (its best logit minus its second): rounding of activations differs between the programs, so a difference is an
 error only where the margin is large.
 Perplexity: the same chunks of 512 tokens, scored on their second half (llama.cpp's convention), within --perplexity-tolerance.
-Speed: both programs in turn, --rounds times, so that both see the same machine; medians and their ratio.
+Speed is measured by Tools/peers (`make bench-peers MODEL=FILE.gguf`).
 
-The exit code is 1 when a prompt's ids, a clear greedy choice or a perplexity disagrees. Speed is reported, not judged.
+The exit code is 1 when a prompt's ids, a clear greedy choice or a perplexity disagrees.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import json
 import os
 import pathlib
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ MODELS = pathlib.Path(os.environ.get("MOE_MODELS", CACHE / "models"))
 LLAMA = pathlib.Path(os.environ.get("MOE_LLAMA_CPP", CACHE / "llama.cpp")) / "bin"
 TEXT = ROOT.parent / "shared/data/eval/wikitext2_valid.txt"
 STATIC = ["--routing", "static"]  # the other program knows no other routing, whatever profile the file carries
-PARTS = ("greedy", "perplexity", "speed")
+PARTS = ("greedy", "perplexity")
 # Chunks of 512 tokens by default: about the same time for a small and a large model.
 SMALL_MODEL_BYTES, SMALL_MODEL_CHUNKS, LARGE_MODEL_CHUNKS = 500_000_000, 40, 8
 # In logits. Below, two correct programs may choose differently.
@@ -77,12 +76,6 @@ class Ours:
         command = [self.binary, "perplexity", "--text", text, "--model", model, "--context", 512, "--chunks", chunks] + STATIC
         return json.loads(run(command + ["--threads", self.threads, "--json"], "moe-infer perplexity").stdout)
 
-    def speed(self, model: pathlib.Path, prompt: int, generate: int) -> dict[str, float]:
-        command = [self.binary, "bench", "--model", model, "--prompt", prompt, "--generate", generate, "--batch", 1] + STATIC
-        results = json.loads(
-            run(command + ["--threads", self.threads, "--repetitions", 1, "--json"], "moe-infer bench").stdout)
-        return {result["test"]: result["tokens_per_second"]["median"] for result in results}
-
 
 class Llama:
     def __init__(self, folder: pathlib.Path, threads: int):
@@ -99,14 +92,6 @@ class Llama:
         if not found:
             raise Failure("llama-perplexity printed no final estimate")
         return float(found[1])
-
-    def speed(self, model: pathlib.Path, prompt: int, generate: int) -> dict[str, float]:
-        command = [self.folder / "llama-bench", "-m", model, "-p", prompt, "-n", generate, "-t", self.threads, "-r", 1]
-        results = json.loads(run(command + ["-o", "json"], "llama-bench").stdout)
-        return {
-            (f"pp{result['n_prompt']}" if result["n_prompt"] else f"tg{result['n_gen']}"): result["avg_ts"]
-            for result in results
-        }
 
 
 def compare_greedy(ours: Ours, llama: Llama, model: pathlib.Path, count: int) -> tuple[list[dict], bool]:
@@ -144,24 +129,6 @@ def compare_perplexity(ours: Ours, llama: Llama, model: pathlib.Path, text: path
     }
 
 
-def compare_speed(ours: Ours, llama: Llama, model: pathlib.Path, rounds: int, prompt: int, generate: int) -> dict:
-    samples: dict[str, dict[str, list[float]]] = {}
-    for number in range(rounds):
-        # Who goes first alternates, so that neither always runs on the machine that the other has warmed.
-        programs = [("llama_cpp", llama), ("moe_infer", ours)]
-        for name, program in programs if number % 2 == 0 else reversed(programs):
-            for test, value in program.speed(model, prompt, generate).items():
-                samples.setdefault(test, {}).setdefault(name, []).append(round(value, 2))
-    return {
-        test: {
-            **{name: statistics.median(values) for name, values in by_program.items()},
-            "ratio": statistics.median(by_program["moe_infer"]) / statistics.median(by_program["llama_cpp"]),
-            "samples": by_program,
-        }
-        for test, by_program in samples.items()
-    }
-
-
 def table(report: dict) -> str:
     lines = []
     for model in report["models"]:
@@ -175,10 +142,6 @@ def table(report: dict) -> str:
             lines.append(
                 f"  perplexity  llama.cpp {row['llama_cpp']:.4f}  moe-infer {row['moe_infer']:.4f}"
                 f"  {row['difference_percent']:+.3f} %  ({row['chunks']} chunks)")
-        for test, row in model.get("speed", {}).items():
-            lines.append(
-                f"  {test:11} llama.cpp {row['llama_cpp']:8.2f}  moe-infer {row['moe_infer']:8.2f} tokens/s"
-                f"  ratio {row['ratio']:.2f}")
     return "\n".join(lines)
 
 
@@ -190,9 +153,6 @@ def main() -> int:
     parser.add_argument("--text", type=pathlib.Path, default=TEXT)
     parser.add_argument("--chunks", type=int, help="chunks of the perplexity; default: 40 for small models, 8 for others")
     parser.add_argument("--tokens", type=int, default=64, help="greedy tokens per prompt")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prompt", type=int, default=512)
-    parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--perplexity-tolerance", type=float, default=0.5, metavar="PERCENT")
     parser.add_argument("--skip", action="append", choices=PARTS, default=[])
     parser.add_argument("--output", type=pathlib.Path, help="where the JSON report goes")
@@ -223,10 +183,6 @@ def main() -> int:
             say(f"{model.name}: perplexity of {chunks} chunks")
             entry["perplexity"] = compare_perplexity(ours, llama, model, arguments.text, chunks)
             good &= abs(entry["perplexity"]["difference_percent"]) <= arguments.perplexity_tolerance
-        if "speed" not in arguments.skip:
-            say(f"{model.name}: speed, {arguments.rounds} rounds")
-            entry["speed"] = compare_speed(
-                ours, llama, model, arguments.rounds, arguments.prompt, arguments.generate)
         report["models"].append(entry)
     report["agree"] = good
     print(table(report))

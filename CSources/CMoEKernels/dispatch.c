@@ -117,6 +117,12 @@ const char *moe_kernel_name(int32_t type) {
     return moe_traits(type) ? moe_kernels_active()->names[type] : "";
 }
 
+int32_t moe_panel_from(int32_t type) {
+    const moe_type_traits *traits = moe_traits(type);
+    const moe_kernels *kernels = moe_kernels_active();
+    return traits && traits->kind != MOE_CLASS_FLOAT && kernels->panel_columns > 0 ? kernels->panel_from[type] : 0;
+}
+
 void moe_dequantize_row(int32_t type, const void *src, float *dst, int64_t k) {
     if (moe_traits(type)) moe_kernels_active()->dequantize[type](src, dst, k);
 }

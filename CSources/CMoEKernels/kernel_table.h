@@ -23,7 +23,7 @@
 #define MOE_CHUNK 256          // elements that kernels work on at a time: 8 blocks of 32
 #define MOE_TILE_ROWS 8        // at most: activation rows of a tile
 #define MOE_DOT_ROWS 8         // activation rows of one pass over a weight row
-#define MOE_TILE_COLUMNS 16    // at most: weight rows of a tile
+#define MOE_TILE_COLUMNS 32    // at most: weight rows of a tile
 
 enum moe_class {
     MOE_CLASS_NONE = 0,
@@ -98,8 +98,8 @@ static inline int64_t moe_chunks(int64_t k) { return (k + MOE_CHUNK - 1) / MOE_C
 /// x: k floats -> moe_chunks(k) chunks. A block with a value that is not finite gives NaN.
 typedef void (*moe_quantize_fn)(const float *x, int64_t k, moe_act_chunk *out);
 typedef void (*moe_dequantize_fn)(const void *src, float *dst, int64_t k);
-/// The dot product of one weight row with one activation row. `readable`: bytes from `row` on that may be read, at least the row's;
-/// where that is a whole number of chunks the last, incomplete one need not be copied.
+/// The dot product of one weight row with one activation row. `readable`: bytes from `row` on that may be read, at least the
+/// row's; where that is a whole number of chunks the last, incomplete one need not be copied.
 typedef float (*moe_dot_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *x, int64_t k);
 /// The same for m <= MOE_DOT_ROWS activation rows at once, which share the unpacking: out[i] = row . x[i].
 typedef void (*moe_dots_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,
@@ -119,8 +119,8 @@ typedef struct moe_ahead {
 /// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn.
 typedef void (*moe_pack_fn)(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
                             moe_ahead ahead, uint8_t *panel);
-/// The same tile as moe_float_tile_fn, from a packed panel; m <= panel_rows, all panel_columns columns are written.
-typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, const moe_act_chunk *const *x, int32_t m, int64_t k,
+/// The same tile as moe_float_tile_fn, from a packed panel of n weight rows; m <= panel_rows. Columns from n on may be written.
+typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
                              moe_ahead ahead, float *out);
 
 typedef struct moe_kernels {

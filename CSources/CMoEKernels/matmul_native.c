@@ -170,7 +170,7 @@ static void compute_panel(const native_unit *unit, int32_t i, int32_t m, int32_t
     float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
     const moe_act_chunk *x[MOE_TILE_ROWS];
     for (int32_t r = 0; r < m; r++) x[r] = activations(unit, i + r);
-    unit->call->kernels->panel(task->weight_type, panel, x, m, task->k, ahead, tile);
+    unit->call->kernels->panel(task->weight_type, panel, n, x, m, task->k, ahead, tile);
     store_tile(task, tile, i, m, j, n);
 }
 

@@ -27,16 +27,12 @@ package struct OpenBLASBackend: GEMMBackend {
 private func run(
     _ tasks: UnsafeBufferPointer<MatmulTask>, path: moe_matmul_path, pool: ThreadPool, statistics: inout MatmulStatistics
 ) throws {
-    let result = withUnsafeTemporaryAllocation(of: moe_matmul_task.self, capacity: tasks.count) { cTasks -> Int32 in
-        for (index, task) in tasks.enumerated() {
-            cTasks.initializeElement(at: index, to: task.cTask)
-        }
-        var counted = moe_matmul_stats()
-        let result = moe_matmul(pool.handle, path, cTasks.baseAddress, Int32(tasks.count), &counted)
-        statistics.weightBytes += Int(counted.weight_bytes)
-        statistics.products += Int(counted.products)
-        return result
-    }
+    let cTasks = pool.taskMemory(of: moe_matmul_task.self, count: tasks.count)
+    for index in tasks.indices { (cTasks + index).initialize(to: tasks[index].cTask) }
+    var counted = moe_matmul_stats()
+    let result = moe_matmul(pool.handle, path, cTasks, Int32(tasks.count), &counted)
+    statistics.weightBytes += Int(counted.weight_bytes)
+    statistics.products += Int(counted.products)
     if result != 0 { throw ResourceError(what: "scratch of a matrix product", bytes: nil) }
 }
 

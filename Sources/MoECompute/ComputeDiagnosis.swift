@@ -39,20 +39,25 @@ package struct ComputeDiagnosis: Sendable, Codable {
     package var blas: BLASInformation
     /// Billions of floating-point operations per second of float32 products over all threads, as a layer computes them.
     package var sgemmGflops: Double
+    /// Billions of int8 operations per second in registers by all threads, and the instruction set that reaches them.
+    package var int8Gops: Double
+    package var int8ISA: String
     /// Billions of bytes per second read by all threads.
     package var bandwidthGBs: Double
     /// Mixes that are known to be bad, one line each.
     package var warnings: [String]
 
     package init(
-        cpu: CPU, threads: Int, kernels: [Kernel], blas: BLASInformation, sgemmGflops: Double, bandwidthGBs: Double,
-        warnings: [String]
+        cpu: CPU, threads: Int, kernels: [Kernel], blas: BLASInformation, sgemmGflops: Double, int8Gops: Double,
+        int8ISA: String, bandwidthGBs: Double, warnings: [String]
     ) {
         self.cpu = cpu
         self.threads = threads
         self.kernels = kernels
         self.blas = blas
         self.sgemmGflops = sgemmGflops
+        self.int8Gops = int8Gops
+        self.int8ISA = int8ISA
         self.bandwidthGBs = bandwidthGBs
         self.warnings = warnings
     }
@@ -65,18 +70,29 @@ package struct ComputeDiagnosis: Sendable, Codable {
     ///   - placement: where the engine would have them, but for the calling thread.
     /// - Throws: ``ResourceError`` when threads or memory cannot be had.
     package static func run(threads: Int, placement: ThreadPlacement = ThreadPlacement()) throws -> ComputeDiagnosis {
-        let pool = try ThreadPool(threads: threads, placement: placement)
-        let gflops = try measureProducts(pool: pool)
-        let bandwidth = moe_probe_bandwidth(pool.handle, 256 << 20, 5)
+        let limits = try limits(pool: try ThreadPool(threads: threads, placement: placement))
         let kernels = ElementType.allCases.filter(\.isWeight).map {
             Kernel(type: $0.name, isa: String(cString: moe_kernel_name(Int32($0.rawValue))))
         }
         var diagnosis = ComputeDiagnosis(
             cpu: CPU(model: model(), features: features(), cores: .current(), nodes: NUMANodes.current().count),
             threads: threads, kernels: kernels,
-            blas: BLAS.information, sgemmGflops: gflops, bandwidthGBs: bandwidth, warnings: [])
+            blas: BLAS.information, sgemmGflops: limits.sgemmGflops, int8Gops: limits.int8Gops,
+            int8ISA: String(cString: moe_probe_int8_name()), bandwidthGBs: limits.bandwidthGBs, warnings: [])
         diagnosis.warnings = diagnosis.findWarnings(coreType: getenv("OPENBLAS_CORETYPE").map { String(cString: $0) })
         return diagnosis
+    }
+
+    /// What all threads of a pool reach together, measured in about half a second.
+    ///
+    /// - Throws: ``ResourceError`` when there is no memory for the probe.
+    package static func limits(
+        pool: ThreadPool
+    ) throws -> (sgemmGflops: Double, int8Gops: Double, bandwidthGBs: Double) {
+        (
+            try measureProducts(pool: pool), moe_probe_int8(pool.handle, 9),
+            moe_probe_bandwidth(pool.handle, 256 << 20, 5)
+        )
     }
 
     /// `avx2: F32 F16 Q4_0 …, avx512vnni: Q8_0`: the types of each instruction set, in the order of the types.

@@ -16,7 +16,7 @@ package struct MatmulPlan: Sendable, Equatable {
     }
 
     /// The path of one product.
-    package enum Path: Sendable { case native, blas, reference }
+    package enum Path: Sendable, BitwiseCopyable { case native, blas, reference }
 
     package var mode: Mode
 

@@ -176,16 +176,15 @@ extension Ops {
             block_size: Int32(view.blockSize), heads: Int32(heads), kv_heads: Int32(view.kvHeads),
             head_dim: Int32(view.headDim), window: Int32(window))
         let width = Int64(heads * view.headDim)
-        let result = withUnsafeTemporaryAllocation(of: moe_attention_task.self, capacity: tasks.count) { cTasks in
-            for (index, task) in tasks.enumerated() {
-                cTasks.initializeElement(
-                    at: index,
-                    to: moe_attention_task(
-                        q: task.q, out: task.output, block_table: task.blockTable, q_stride: width, out_stride: width,
-                        rows: Int32(task.rows), first_position: Int32(task.firstPosition)))
-            }
-            return moe_attention_isa(pool.handle, isa, &shape, cTasks.baseAddress, Int32(tasks.count))
+        let cTasks = pool.taskMemory(of: moe_attention_task.self, count: tasks.count)
+        for index in tasks.indices {
+            let task = tasks[index]
+            (cTasks + index).initialize(
+                to: moe_attention_task(
+                    q: task.q, out: task.output, block_table: task.blockTable, q_stride: width, out_stride: width,
+                    rows: Int32(task.rows), first_position: Int32(task.firstPosition)))
         }
+        let result = moe_attention_isa(pool.handle, isa, &shape, cTasks, Int32(tasks.count))
         if result != 0 { throw ResourceError(what: "scratch of attention", bytes: nil) }
     }
 }

@@ -60,5 +60,21 @@ package final class ThreadPool: @unchecked Sendable {
     /// Places the calling thread as worker 0. For a thread of the engine's own: it stays there.
     package func placeCaller() { _ = placement.withCPlacement { moe_thread_place($0) } }
 
-    deinit { moe_pool_destroy(handle) }
+    deinit {
+        moe_pool_destroy(handle)
+        tasks.deallocate()
+    }
+
+    /// Where the tasks of a call are put together for C: kept between calls, because one is made for every product of a step.
+    private var tasks = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+
+    /// Room for `count` values, valid until the next call. One parallel region at a time, so one call at a time.
+    func taskMemory<Task: BitwiseCopyable>(of type: Task.Type, count: Int) -> UnsafeMutablePointer<Task> {
+        let bytes = max(count, 1) * MemoryLayout<Task>.stride
+        if tasks.count < bytes {
+            tasks.deallocate()
+            tasks = .allocate(byteCount: max(bytes, 1 << 14), alignment: 64)
+        }
+        return tasks.baseAddress!.bindMemory(to: type, capacity: count)
+    }
 }

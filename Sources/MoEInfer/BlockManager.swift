@@ -30,6 +30,14 @@ package struct BlockManager: Sendable, Equatable {
         return true
     }
 
+    /// Takes the blocks back that a table does not need for `positions`: those of drafts that were not accepted.
+    package mutating func shrink(_ table: inout [Int32], toPositions positions: Int) {
+        while table.count > blocks(forPositions: positions) { free.append(table.removeLast()) }
+    }
+
+    /// How many positions a table could hold, with every block that is free.
+    package func reach(of table: [Int32]) -> Int { (table.count + free.count) * blockSize }
+
     /// Takes a table's blocks back.
     package mutating func release(_ table: inout [Int32]) {
         free.append(contentsOf: table.reversed())

@@ -23,6 +23,9 @@ package actor Engine {
     package private(set) var largestBatch = 0
     private let scratch = SamplingScratch()
     private let raw = LogitsCopy()
+    /// Of the step under way; its memory is kept.
+    private var batch = ForwardBatch()
+    private var draftBatch = ForwardBatch()
 
     /// - Throws: ``ResourceError`` when the engine's thread cannot be started.
     init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) throws {
@@ -128,43 +131,76 @@ package actor Engine {
 
     private func step() throws {
         collectCancelled()
-        let slices = scheduler.schedule()
-        var batch = ForwardBatch()
-        for slice in slices {
-            guard let sequence = sequences[slice.id] else { continue }
-            sequence.begin()
-            batch.append(
-                tokens: sequence.tokens[slice.range], firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
-                phase: slice.phase, routing: sequence.options.routing.policy(for: slice.phase),
-                observer: slice.isReplay ? nil : sequence.observer, logits: slice.samples ? [slice.range.count - 1] : [])
+        // Nobody's observers and policies stay behind.
+        defer {
+            batch.reset()
+            draftBatch.reset()
         }
+        let slices = scheduler.schedule { sequences[$0]?.planDraft() ?? 0 }
         if slices.isEmpty { return }
         largestBatch = max(largestBatch, slices.count)
+        try draft(slices)
+        fillBatch(slices)
         let (logits, seconds) = try runner.run(batch)
 
+        let width = runner.vocabularySize
         var row = 0
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
-            if !slice.isReplay {
-                sequence.statistics.addForward(seconds: seconds * Double(slice.range.count) / Double(batch.count))
-            }
+            let drafted = sequence.draft?.tokens.count ?? 0
+            let secondsPerRow = seconds / Double(batch.count)
+            if !slice.isReplay { sequence.statistics.addForward(seconds: secondsPerRow * Double(slice.range.count)) }
             guard slice.samples else { continue }
-            let width = runner.vocabularySize
-            let values = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1) * width])
-            row += 1
+            let rows = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1 + drafted) * width])
+            row += 1 + drafted
             let outcome = Result {
-                try runner.check(UnsafeBufferPointer(values))
-                return sequence.advance(values, scratch: scratch, raw: raw)
+                try sequence.advance(rows: rows, width: width, scratch: scratch, raw: raw, check: runner.check)
             }
-            if case .success(nil) = outcome {
-                scheduler.append(id: slice.id)
-                continue
+            if case .success(let (accepted, reason)) = outcome {
+                if slice.phase == .decode { sequence.finishStep(accepted: accepted, secondsPerRow: secondsPerRow) }
+                if reason == nil {
+                    scheduler.append(id: slice.id, accepted: accepted)
+                    continue
+                }
             }
             scheduler.remove(id: slice.id)
             sequences[slice.id] = nil
             switch outcome {
-            case .success(let reason): sequence.finish(reason ?? .stop)
+            case .success(let (_, reason)): sequence.finish(reason ?? .stop)
             case .failure(let error): sequence.continuation.finish(throwing: error)
+            }
+        }
+    }
+
+    /// Lets those sequences draft that do so with the model, and takes from the others what there is no room for.
+    private func draft(_ slices: [Scheduler.Slice]) throws {
+        var drafts = ModelDrafts(runner: runner, scratch: scratch)
+        for slice in slices {
+            guard let sequence = sequences[slice.id], let draft = sequence.draft else { continue }
+            draft.truncate(to: slice.drafts)
+            if slice.drafts > 0, draft.routing != nil { drafts.add(sequence, slice) }
+        }
+        try drafts.run(&draftBatch)
+    }
+
+    /// The rows of all slices. A drafted token's row is a slice of its own: it takes the paths and gets the experts that it would
+    /// alone, so that its bits are those of a step without drafts.
+    private func fillBatch(_ slices: [Scheduler.Slice]) {
+        for slice in slices {
+            guard let sequence = sequences[slice.id] else { continue }
+            sequence.begin()
+            let routing = sequence.options.routing.policy(for: slice.phase)
+            let count = slice.range.count
+            batch.append(
+                tokens: sequence.tokens[slice.range], firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
+                phase: slice.phase, routing: routing, observer: slice.isReplay ? nil : sequence.observer,
+                logits: slice.samples ? count - 1..<count : 0..<0)
+            guard let draft = sequence.draft else { continue }
+            for (index, token) in draft.tokens.enumerated() {
+                batch.append(
+                    tokens: CollectionOfOne(token), firstPosition: slice.range.upperBound + index,
+                    blockTable: slice.blockTable, phase: .decode, routing: routing, observer: draft.record(index),
+                    logits: CollectionOfOne(0), continuesPrevious: true)
             }
         }
     }

@@ -6,6 +6,8 @@ public import MoEModel
 public struct GenerationOptions: Sendable {
     public var sampling: SamplingOptions
     public var routing: RoutingChoice
+    /// Whether tokens are drafted and checked several at a time. Changes speed only, never what is said.
+    public var speculation = Speculation.off
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
 
@@ -69,6 +71,8 @@ public struct GenerationResult: Sendable {
         public let completionTokens: Int
         /// nil for a dense model.
         public let moe: MoEUsage?
+        /// nil unless the request asked for it.
+        public let speculation: SpeculationUsage?
     }
 
     public struct Timings: Sendable, Equatable {

@@ -143,26 +143,30 @@ extension LLM {
     public func benchmarkPrompt(
         _ count: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> BenchmarkResult {
-        try Benchmark.check(count: count, batch: 1, repetitions: repetitions)
-        let routing = try check(policy: routing)
-        let settings = settings
-        return try await engine.exclusively {
-            try Benchmark($0, settings: settings).prompt(count, repetitions: repetitions, routing: routing, named: name)
-        }
+        try await benchmark(.prompt(count), repetitions: repetitions, routing: routing, named: name)
     }
 
     /// Speed of generating `count` tokens in each of `batch` sequences.
     public func benchmarkGeneration(
         _ count: Int, batch: Int, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> BenchmarkResult {
-        try Benchmark.check(count: count, batch: batch, repetitions: repetitions)
+        try await benchmark(.generation(count, batch: batch), repetitions: repetitions, routing: routing, named: name)
+    }
+
+    /// Speed of one case over some repetitions; a run before them warms up.
+    public func benchmark(
+        _ test: BenchmarkCase, repetitions: Int, routing: any RoutingPolicy, named name: String
+    ) async throws -> BenchmarkResult {
         let routing = try check(policy: routing)
         let settings = settings
         return try await engine.exclusively {
-            try Benchmark($0, settings: settings).generation(
-                count, batch: batch, repetitions: repetitions, routing: routing, named: name)
+            try Benchmark($0, settings: settings).measure(
+                test, repetitions: repetitions, routing: routing, named: name)
         }
     }
+
+    /// For a harness that asks for single runs.
+    public func benchmarkSession() -> BenchmarkSession { BenchmarkSession(self) }
 }
 
 extension LLM {
@@ -175,7 +179,10 @@ extension LLM {
         text: String, prompt: Int, generate: Int, rounds: Int, policies: [(name: String, policy: any RoutingPolicy)],
         progress: @escaping @Sendable (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) async throws -> [BenchmarkResult] {
-        try Benchmark.check(count: min(prompt, generate), batch: policies.count, repetitions: rounds)
+        guard min(prompt, generate, policies.count, rounds) >= 1 else {
+            throw RequestError(
+                "nothing to measure: \(prompt) and \(generate) tokens, \(policies.count) policies, \(rounds) rounds")
+        }
         let window = prompt + generate
         guard window <= contextLength else {
             throw RequestError("\(window) tokens were asked for, but the context holds \(contextLength)")
@@ -193,7 +200,8 @@ extension LLM {
         return zip(policies, latencies).flatMap { policy, latency in
             [("pp\(prompt)", latency.prefill), ("tg\(generate)", latency.decode)].map { test, phase in
                 BenchmarkResult(
-                    test: test, batch: 1, threads: threads, routing: policy.name, tokensPerSecond: phase.tokensPerSecond,
+                    test: test, batch: 1, depth: 0, threads: threads, routing: policy.name,
+                    tokensPerSecond: phase.tokensPerSecond,
                     timeRatio: .init(
                         median: phase.timeRatio, lower: phase.timeRatioQuartiles[0], upper: phase.timeRatioQuartiles[1]),
                     moe: expertsPerToken > 0 ? phase.usage : nil)

@@ -146,6 +146,7 @@ public final class LLM: Sendable {
         var options = options
         do {
             options.routing = try check(options.routing)
+            try check(options.speculation, routing: options.routing)
         } catch {
             continuation.finish(throwing: error)
             return stream

@@ -28,7 +28,11 @@ public final class RoutingStatistics: RoutingObserver {
 
     private let state = Mutex(State())
 
-    public init() {}
+    public let needsEveryToken: Bool
+
+    /// - Parameter everyToken: whether every layer must run every token for the sake of these counts, as an evaluation wants it.
+    ///   Else a prompt's last layer runs, and counts, only the tokens whose logits are wanted.
+    public init(everyToken: Bool = true) { needsEveryToken = everyToken }
 
     public func observe(_ event: borrowing RoutingEvent) {
         let (layer, tokens, experts) = (event.layer, event.tokenCount, event.expertCount)

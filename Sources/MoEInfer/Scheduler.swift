@@ -13,6 +13,9 @@ package import MoEModel
 /// Rules that keep a sequence's bits independent of its neighbours:
 /// - A prompt is cut at fixed multiples of the chunk size, never by what else is in the step.
 /// - After a preemption the prompt runs in the same chunks and what was generated is replayed token by token, as it ran before.
+///
+/// A sequence may draft: guess tokens that are computed in the same step as the one they follow. Drafts take blocks that nobody
+/// else wants in this step, positions count as computed only when they are accepted, and the blocks of the others go back at once.
 package struct Scheduler: Sendable {
     package struct Limits: Sendable, Equatable {
         /// Sequences that run together.
@@ -35,11 +38,13 @@ package struct Scheduler: Sendable {
         /// Positions to compute.
         package let range: Range<Int>
         package let phase: ForwardPhase
-        package let blockTable: [Int32]
+        package fileprivate(set) var blockTable: [Int32]
         /// Whether these positions were computed before and are computed again after a preemption.
         package let isReplay: Bool
         /// Whether the last row's logits choose a new token. Not while a preempted sequence is replayed.
         package let samples: Bool
+        /// Positions after `range` that the block table has room for and drafted tokens may take: at most what was asked for.
+        package fileprivate(set) var drafts = 0
     }
 
     private struct Entry: Sendable {
@@ -52,6 +57,8 @@ package struct Scheduler: Sendable {
         /// The most positions that were ever in the cache.
         var reached = 0
         var blockTable: [Int32] = []
+        /// Positions after `computed` that the step under way may compute.
+        var drafts = 0
     }
 
     package let limits: Limits
@@ -86,16 +93,22 @@ package struct Scheduler: Sendable {
         }
     }
 
-    /// A token was sampled for this sequence.
-    package mutating func append(id: Int) {
+    /// A token was sampled for this sequence, after `accepted` drafted ones that turned out right.
+    package mutating func append(id: Int, accepted: Int = 0) {
         guard let index = running.firstIndex(where: { $0.id == id }) else { return }
-        running[index].tokenCount += 1
+        precondition((0...running[index].drafts).contains(accepted), "more was accepted than there was room for")
+        running[index].tokenCount += 1 + accepted
+        running[index].computed += accepted
+        running[index].reached = max(running[index].reached, running[index].computed)
+        running[index].drafts = 0
+        blocks.shrink(&running[index].blockTable, toPositions: running[index].computed)
     }
 
     /// The rows of the next step. They count as computed from now on.
     ///
     /// The oldest sequence always gets its blocks, so every call makes progress unless nothing is left to do.
-    package mutating func schedule() -> [Slice] {
+    /// - Parameter drafts: how many tokens a sequence would draft; asked of those that decode and sample.
+    package mutating func schedule(drafts: (_ id: Int) -> Int = { _ in 0 }) -> [Slice] {
         var slices: [Slice] = []
         var prefills = 0
         var index = 0
@@ -124,7 +137,23 @@ package struct Scheduler: Sendable {
             running.append(entry)
             prefills += 1
         }
+        for index in slices.indices where slices[index].phase == .decode && slices[index].samples {
+            let wanted = drafts(slices[index].id)
+            if wanted > 0 { addDrafts(wanted, to: &slices[index]) }
+        }
         return slices
+    }
+
+    /// Room for drafted tokens, as far as blocks are free.
+    private mutating func addDrafts(_ wanted: Int, to slice: inout Slice) {
+        guard let index = running.firstIndex(where: { $0.id == slice.id }) else { return }
+        let end = slice.range.upperBound
+        let count = min(wanted, blocks.reach(of: slice.blockTable) - end)
+        let grown = blocks.grow(&running[index].blockTable, toPositions: end + count)
+        precondition(grown, "blocks that were free are not")
+        running[index].drafts = count
+        slice.drafts = count
+        slice.blockTable = running[index].blockTable
     }
 
     /// Blocks for the next rows of `running[index]`, taken from the youngest when none are free.
@@ -133,7 +162,7 @@ package struct Scheduler: Sendable {
         while !blocks.grow(&running[index].blockTable, toPositions: next(running[index]).upperBound) {
             var youngest = running.removeLast()
             blocks.release(&youngest.blockTable)
-            youngest.computed = 0
+            (youngest.computed, youngest.drafts) = (0, 0)
             waiting.insert(youngest, at: 0)
             preemptions += 1
             if index == running.count { return false }

@@ -16,6 +16,8 @@ final class Sequence {
     let statistics: RoutingStatistics
     /// The statistics, and whoever else the request named.
     let observer: any RoutingObserver
+    /// nil: one token a step.
+    let draft: SequenceDraft?
     let continuation: Stream.Continuation
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
     private let limit: Int
@@ -42,9 +44,10 @@ final class Sequence {
         tokens = prompt
         self.options = options
         self.ticket = ticket
-        let statistics = RoutingStatistics()
+        let statistics = RoutingStatistics(everyToken: false)
         self.statistics = statistics
         observer = options.observer.map { ObserverPair(first: statistics, second: $0) } ?? statistics
+        draft = SequenceDraft(options.speculation)
         self.limit = limit
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
@@ -93,6 +96,53 @@ final class Sequence {
         return generatedCount >= limit ? .length : nil
     }
 
+    // MARK: Drafts
+
+    /// How many tokens to draft in the step that computes the last token. The step's own token comes after them, so no draft
+    /// reaches the limit.
+    func planDraft() -> Int { draft?.plan(after: tokens, limit: limit - generatedCount - 1) ?? 0 }
+
+    /// Until ``endDraft()``, tokens are drawn for a draft: each with the draw that will be its own.
+    func beginDraft() { sampler.beginDraft() }
+    func endDraft() { sampler.endDraft() }
+
+    /// Adds what the sequence would choose from these logits.
+    func extendDraft(from logits: UnsafeMutableBufferPointer<Float>, scratch: SamplingScratch) {
+        draft?.append(sampler.sample(logits, scratch: scratch))
+    }
+
+    /// Chooses tokens from the rows of a step: of the last token and of those drafted after it. A row counts while the token
+    /// chosen before it is the one that was drafted.
+    /// - Parameters:
+    ///   - rows: `[1 + drafts, vocabulary]`
+    ///   - check: throws for a row that is not made of numbers; asked for the rows that count.
+    /// - Returns: how many drafted tokens were accepted, and why the sequence ends; nil to go on.
+    func advance(
+        rows: UnsafeMutableBufferPointer<Float>, width: Int, scratch: SamplingScratch, raw: LogitsCopy,
+        check: (UnsafeBufferPointer<Float>) throws -> Void
+    ) throws -> (accepted: Int, reason: FinishReason?) {
+        var (accepted, reason) = (0, FinishReason?.none)
+        while true {
+            let row = UnsafeMutableBufferPointer(rebasing: rows[accepted * width..<(accepted + 1) * width])
+            try check(UnsafeBufferPointer(row))
+            reason = advance(row, scratch: scratch, raw: raw)
+            guard reason == nil, let draft, accepted < draft.tokens.count, draft.tokens[accepted] == tokens.last else {
+                break
+            }
+            draft.accept(accepted, observer: observer)
+            accepted += 1
+        }
+        return (accepted, reason)
+    }
+
+    /// - Parameter secondsPerRow: of the step's time, what one row stands for.
+    func finishStep(accepted: Int, secondsPerRow: Double) {
+        guard let draft else { return }
+        statistics.addForward(seconds: secondsPerRow * Double(accepted))
+        draft.waste.addForward(seconds: secondsPerRow * Double(draft.tokens.count - accepted))
+        draft.finishStep(accepted: accepted)
+    }
+
     /// Experts per token and layer since it was last asked.
     private func experts() -> Double? {
         let now = statistics.evaluations
@@ -124,7 +174,9 @@ final class Sequence {
         return GenerationResult(
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
             tokenExperts: tokenExperts,
-            usage: .init(promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage),
+            usage: .init(
+                promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage,
+                speculation: draft?.usage),
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,
                 promptTokensPerSecond: prompt > 0 ? Double(promptCount) / prompt : 0,
@@ -159,6 +211,8 @@ private final class ObserverPair: RoutingObserver {
         self.first = first
         self.second = second
     }
+
+    var needsEveryToken: Bool { first.needsEveryToken || second.needsEveryToken }
 
     func observe(_ event: borrowing RoutingEvent) {
         first.observe(event)

@@ -54,24 +54,23 @@ public struct StepReport: Sendable, Encodable {
 }
 
 extension LLM {
-    /// Where the time goes in a prompt of random tokens (`batch` nil), or in generation of `batch` sequences together.
+    /// Where the time of a case goes; a run before the repetitions warms up and is not counted.
     public func profileSteps(
-        _ count: Int, batch: Int?, repetitions: Int, routing: any RoutingPolicy, named name: String
+        _ test: BenchmarkCase, repetitions: Int, routing: any RoutingPolicy, named name: String
     ) async throws -> StepReport {
-        try Benchmark.check(count: count, batch: batch ?? 1, repetitions: repetitions)
         let (routing, settings) = (try check(policy: routing), settings)
         return try await engine.exclusively { runner in
-            let profile = StepProfile(ofPrompts: batch == nil)
+            let profile = StepProfile(ofPrompts: test.kind == .prompt)
             let benchmark = Benchmark(runner, settings: settings)
+            let cache = try benchmark.cache(for: test)
+            try benchmark.fill(cache, for: test, routing: routing)
+            _ = try benchmark.run(test, cache: cache, routing: routing, statistics: nil)
             runner.context.profile = profile
             defer { runner.context.profile = nil }
-            let result =
-                if let batch {
-                    try benchmark.generation(count, batch: batch, repetitions: repetitions, routing: routing, named: name)
-                } else {
-                    try benchmark.prompt(count, repetitions: repetitions, routing: routing, named: name)
-                }
-            return StepReport(profile, test: result.test, batch: result.batch, routing: name)
+            for _ in 0..<repetitions {
+                _ = try benchmark.run(test, cache: cache, routing: routing, statistics: nil)
+            }
+            return StepReport(profile, test: test.name, batch: test.batch, routing: name)
         }
     }
 }

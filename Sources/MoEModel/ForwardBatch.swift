@@ -26,10 +26,13 @@ package struct ForwardBatch: Sendable {
         package let observer: (any RoutingObserver)?
         /// The same, where it asks for the experts' own outputs: found once a step, not once a layer.
         package let outputObserver: (any ExpertOutputObserver)?
+        /// Whether the first row comes right after the last row of the slice before, in the same sequence. Such slices attend
+        /// together, and are apart in everything that depends on a slice's length: drafts that are verified, a row each.
+        package let continuesPrevious: Bool
 
         package init(
             start: Int, count: Int, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
-            routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil
+            routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, continuesPrevious: Bool = false
         ) {
             self.start = start
             self.count = count
@@ -39,6 +42,7 @@ package struct ForwardBatch: Sendable {
             self.routing = routing
             self.observer = observer
             outputObserver = observer as? any ExpertOutputObserver
+            self.continuesPrevious = continuesPrevious
         }
     }
 
@@ -54,19 +58,62 @@ package struct ForwardBatch: Sendable {
 
     package var count: Int { tokens.count }
 
+    /// Takes everything out and keeps the memory: a decode loop fills one batch again and again, and allocates nothing.
+    package mutating func reset() {
+        tokens.removeAll(keepingCapacity: true)
+        positions.removeAll(keepingCapacity: true)
+        slices.removeAll(keepingCapacity: true)
+        logitRows.removeAll(keepingCapacity: true)
+    }
+
     /// Appends the next rows of a sequence.
-    /// - Parameter logits: which of the new rows need logits, counted from 0.
+    /// - Parameters:
+    ///   - logits: which of the new rows need logits, counted from 0.
+    ///   - continuesPrevious: see ``Slice/continuesPrevious``; `blockTable` is then that of the slice before.
+    @inlinable  // so that it is specialised for the caller's collections: boxing them would allocate
     package mutating func append(
         tokens newTokens: some Collection<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
-        routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: some Sequence<Int>
+        routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: some Sequence<Int>,
+        continuesPrevious: Bool = false
     ) {
         let start = tokens.count
-        tokens.append(contentsOf: newTokens)
-        positions.append(contentsOf: (0..<newTokens.count).map { Int32(firstPosition + $0) })
-        logitRows.append(contentsOf: logits.map { Int32(start + $0) })
+        for token in newTokens { tokens.append(token) }
+        for row in 0..<newTokens.count { positions.append(Int32(firstPosition + row)) }
+        for row in logits { logitRows.append(Int32(start + row)) }
         slices.append(
             Slice(
                 start: start, count: newTokens.count, firstPosition: firstPosition, blockTable: blockTable, phase: phase,
-                routing: routing, observer: observer))
+                routing: routing, observer: observer, continuesPrevious: continuesPrevious))
+    }
+}
+
+extension ForwardBatch {
+    /// What the last layer's experts and the head need: the rows whose logits are wanted, and all rows of a slice whose observer
+    /// wants every token. The other rows have left their keys and values in the last attention, and nobody reads more of them.
+    ///
+    /// Decided slice by slice, never by what else is in the step. Example: of a prompt's 512 rows one is wanted; of a chunk in the
+    /// middle of a prompt, none.
+    ///
+    /// - Returns: these rows as a batch of their own, and where they stand in this one; nil: all rows are needed.
+    package func wanted() -> (batch: ForwardBatch, rows: [Range<Int>])? {
+        if logitRows.count == count { return nil }
+        var (rest, rows) = (ForwardBatch(), [Range<Int>]())
+        var next = 0
+        for slice in slices {
+            let first = next
+            while next < logitRows.count, Int(logitRows[next]) < slice.start + slice.count { next += 1 }
+            let asked = logitRows[first..<next]
+            var range = slice.start..<slice.start + slice.count
+            if !(slice.observer?.needsEveryToken ?? false) {
+                guard let last = asked.last else { continue }
+                range = Int(asked[first])..<Int(last) + 1
+            }
+            rows.append(range)
+            rest.append(
+                tokens: tokens[range], firstPosition: slice.firstPosition + range.lowerBound - slice.start,
+                blockTable: slice.blockTable, phase: slice.phase, routing: slice.routing, observer: slice.observer,
+                logits: asked.lazy.map { Int($0) - range.lowerBound })
+        }
+        return rest.count == count ? nil : (rest, rows)
     }
 }

@@ -6,17 +6,19 @@ import MoETensors
 /// What the layers of one step share: the batch, where to compute, and which rows take which path.
 struct ForwardStep {
     /// Neighbouring rows that take the same path.
-    struct Run {
-        var rows: Range<Int>
+    struct Run: BitwiseCopyable {
+        var start: Int
+        var end: Int
         var path: MatmulPlan.Path
+        var rows: Range<Int> { start..<end }
     }
 
     let batch: ForwardBatch
     let cache: KVCache
     let context: ComputeContext
     /// Rows of the dense products, by how the weights are stored.
-    private let floatRuns: [Run]
-    private let quantizedRuns: [Run]
+    private let floatRuns: UnsafeBufferPointer<Run>
+    private let quantizedRuns: UnsafeBufferPointer<Run>
 
     var scratch: ScratchArena { context.scratch }
     /// T
@@ -26,24 +28,29 @@ struct ForwardStep {
         self.batch = batch
         self.cache = cache
         self.context = context
-        floatRuns = Self.runs(of: batch) { context.plan.dense(rows: $0.count, quantized: false) }
-        quantizedRuns = Self.runs(of: batch) { context.plan.dense(rows: $0.count, quantized: true) }
+        let scratch = context.scratch
+        floatRuns = Self.runs(of: batch, scratch: scratch) { context.plan.dense(rows: $0.count, quantized: false) }
+        quantizedRuns = Self.runs(of: batch, scratch: scratch) { context.plan.dense(rows: $0.count, quantized: true) }
     }
 
     /// Slices grouped into runs. Native slices next to each other share a run, because a native row's result does not depend
     /// on its neighbours; a BLAS slice stands alone, because sgemm may order its sums by the number of rows.
-    static func runs(of batch: ForwardBatch, path: (ForwardBatch.Slice) -> MatmulPlan.Path) -> [Run] {
-        var runs: [Run] = []
+    static func runs(
+        of batch: ForwardBatch, scratch: ScratchArena, path: (ForwardBatch.Slice) -> MatmulPlan.Path
+    ) -> UnsafeBufferPointer<Run> {
+        let runs = scratch.values(Run.self, batch.slices.count)
+        var count = 0
         for slice in batch.slices {
             let path = path(slice)
-            let rows = slice.start..<slice.start + slice.count
-            if path != .blas, let last = runs.last, last.path == path, last.rows.upperBound == rows.lowerBound {
-                runs[runs.count - 1].rows = last.rows.lowerBound..<rows.upperBound
+            let end = slice.start + slice.count
+            if path != .blas, count > 0, runs[count - 1].path == path, runs[count - 1].end == slice.start {
+                runs[count - 1].end = end
             } else {
-                runs.append(Run(rows: rows, path: path))
+                runs[count] = Run(start: slice.start, end: end, path: path)
+                count += 1
             }
         }
-        return runs
+        return UnsafeBufferPointer(start: runs, count: count)
     }
 
     /// Several projections of the same rows, as one grouped product per run: `outputs[i][T, n_i] = input[T, k] · w_iᵀ`.

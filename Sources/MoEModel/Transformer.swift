@@ -17,15 +17,25 @@ struct TransformerLayer {
 
     /// x `[T, d]`, in place.
     func callAsFunction(_ x: UnsafeMutablePointer<Float>, width: Int, step: ForwardStep) throws {
+        try attend(x, width: width, step: step)
+        try feed(x, width: width, step: step)
+    }
+
+    /// x += attention(norm(x))
+    func attend(_ x: UnsafeMutablePointer<Float>, width: Int, step: ForwardStep) throws {
         let normed = step.scratch.floats(step.rows * width)
         let update = step.scratch.floats(step.rows * width)
-
         attentionNorm(x, into: normed, rows: step.rows, step: step)
         step.context.lap(.norms)
         try attention(normed, into: update, step: step)
         Ops.add(update, to: x, count: step.rows * width, pool: step.context.pool)
         step.context.lap(.residual)
+    }
 
+    /// x += feedForward(norm(x))
+    func feed(_ x: UnsafeMutablePointer<Float>, width: Int, step: ForwardStep) throws {
+        let normed = step.scratch.floats(step.rows * width)
+        let update = step.scratch.floats(step.rows * width)
         feedForwardNorm(x, into: normed, rows: step.rows, step: step)
         step.context.lap(.norms)
         switch feedForward {
@@ -80,12 +90,36 @@ final class Transformer: LanguageModel {
         }
         context.lap(.embedding)
         let mark = context.scratch.mark()
-        for layer in layers {
+        for layer in layers.dropLast() {
             context.scratch.release(to: mark)
             try layer(x, width: d, step: step)
         }
-        try project(x, rows: batch.logitRows, step: step, into: logits)
+        context.scratch.release(to: mark)
+        try finish(x, step: step, into: logits)
         context.lap(.head)
+    }
+
+    /// The last layer and the head. After the last attention only rows whose logits are wanted matter.
+    private func finish(
+        _ x: UnsafeMutablePointer<Float>, step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
+    ) throws {
+        let d = configuration.hiddenSize
+        guard let last = layers.last else { return }
+        try last.attend(x, width: d, step: step)
+        guard let wanted = step.batch.wanted() else {
+            try last.feed(x, width: d, step: step)
+            return try project(x, rows: step.batch.logitRows, step: step, into: logits)
+        }
+        if wanted.batch.count == 0 { return }
+        let rest = ForwardStep(batch: wanted.batch, cache: step.cache, context: step.context)
+        let rows = step.scratch.floats(wanted.batch.count * d)
+        var count = 0
+        for range in wanted.rows {
+            (rows + count * d).update(from: x + range.lowerBound * d, count: range.count * d)
+            count += range.count
+        }
+        try last.feed(rows, width: d, step: rest)
+        try project(rows, rows: wanted.batch.logitRows, step: rest, into: logits)
     }
 
     /// The head, for the rows that are asked for only. Native unless another path is forced, whatever the number of rows, so

@@ -4,16 +4,14 @@ import MoEInfer
 
 extension BenchCommand {
     /// `bench --profile`: each test as a table of stages.
-    func profileSteps(_ policies: [(name: String, policy: any RoutingPolicy)], batches: [Int]) async throws {
-        let (prompt, generate, repetitions, quiet) = (prompt, generate, repetitions, json)
+    func profileSteps(_ tests: [BenchmarkCase], _ policies: [(name: String, policy: any RoutingPolicy)]) async throws {
+        let (repetitions, quiet) = (repetitions, json)
         let llm = try await model.load()
         let reports = try await Interrupts.cancelling {
             var reports: [StepReport] = []
             for (name, policy) in policies {
-                let tests = (prompt > 0 ? [(prompt, nil)] : []) + (generate > 0 ? batches.map { (generate, $0) } : [])
-                for (count, batch) in tests as [(Int, Int?)] {
-                    let report = try await llm.profileSteps(
-                        count, batch: batch, repetitions: repetitions, routing: policy, named: name)
+                for test in tests {
+                    let report = try await llm.profileSteps(test, repetitions: repetitions, routing: policy, named: name)
                     if !quiet { Terminal.write(table(report)) }
                     reports.append(report)
                     try Task.checkCancellation()

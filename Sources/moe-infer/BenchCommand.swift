@@ -12,11 +12,15 @@ struct BenchCommand: AsyncParsableCommand {
             may be given several times: all combinations run, one after the other.
             With --text, prompts and what follows them are real text, another piece in every repetition, and the policies take
             turns: times are compared with the first policy's of the same repetition.
+            With --speculate, pieces of the text are continued with drafts and without, in turns: a time below 1 says that drafts pay.
+            With --serve, one case is read per line of standard input and answered by a line of JSON, with the model kept loaded:
+            "prompt=512", "generate=64 depth=4096 batch=4 seed=7 routing=static:k=4", or "limits" for what the machine can do.
 
             EXAMPLES
               moe-infer bench
               moe-infer bench --model olmoe.gguf --routing static --routing static:k=4 --batch 1 --batch 4
               moe-infer bench --text chat.txt --prompt 64 --generate 48 --routing static --routing native
+              moe-infer bench --text code.txt --prompt 256 --generate 64 --speculate lookup --speculate experts:k=1
             """)
 
     @Option(help: "Tokens of the prompt; 0: no prompt test.")
@@ -31,11 +35,22 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(help: "Sequences decoded together. May be given several times.")
     var batch: [Int] = []
 
+    @Option(help: "Positions that each sequence holds before what is measured.")
+    var depth = 0
+
     @Option(help: "Measured repetitions.")
     var repetitions = 3
 
     @Option(help: "A policy. May be given several times. Default: native.")
     var routing: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Measure generation with drafts, as in generate; with --text. May be given several times.", valueName: "spec"))
+    var speculate: [String] = []
+
+    @Option(help: "With --speculate: 0 is greedy, where small models repeat themselves and drafts look better.")
+    var temperature: Float = 0
 
     @Flag(help: "Show where the time of a step goes, stage by stage, instead of the speed alone.")
     var profile = false
@@ -45,52 +60,70 @@ struct BenchCommand: AsyncParsableCommand {
     @Flag(help: "Write a JSON list.")
     var json = false
 
+    @Flag(help: "Measure the cases that standard input names, one a line.")
+    var serve = false
+
     func validate() throws {
         if prompt < 0 || generate < 0 { throw ValidationError("--prompt and --generate must not be negative") }
         if repetitions < 1 { throw ValidationError("--repetitions must be at least 1") }
         if text != nil, profile { throw ValidationError("--profile takes no --text") }
-        if text != nil, prompt < 1 || generate < 1 || !batch.isEmpty {
-            throw ValidationError("--text needs --prompt and --generate of at least 1, and takes no --batch")
+        if text != nil, prompt < 1 || generate < 1 || !batch.isEmpty || depth != 0 {
+            throw ValidationError("--text needs --prompt and --generate of at least 1, and takes no --batch and no --depth")
         }
+        if depth < 0 { throw ValidationError("--depth must not be negative") }
+        if serve, json || profile || text != nil || !routing.isEmpty || !batch.isEmpty || depth != 0 {
+            throw ValidationError("with --serve, cases come from standard input only")
+        }
+        if !speculate.isEmpty, text == nil || generate < 2 {
+            throw ValidationError("--speculate needs --text, and --generate of at least 2")
+        }
+        if !(temperature >= 0 && temperature.isFinite) { throw ValidationError("--temperature must be 0 or more") }
+        if temperature != 0, speculate.isEmpty { throw ValidationError("--temperature goes with --speculate") }
         if batch.contains(where: { $0 < 1 }) { throw ValidationError("--batch must be at least 1") }
     }
 
     func run() async throws {
+        if serve {
+            try await BenchServer(loading: model).run()
+            return
+        }
         let specifications = routing.isEmpty ? ["native"] : routing
         let policies = try specifications.map { ($0, try RoutingSpecification.parse($0)) }
+        if let text, !speculate.isEmpty {
+            try await measureSpeculation(on: try PromptInput.read(argument: nil, file: text), policies)
+            return
+        }
         if let text {
             try await measure(try PromptInput.read(argument: nil, file: text), policies)
             return
         }
-        let batches = batch.isEmpty ? [1] : batch
+        var tests = prompt > 0 ? [try BenchmarkCase.prompt(prompt, depth: depth)] : []
+        if generate > 0 {
+            tests += try (batch.isEmpty ? [1] : batch).map { try .generation(generate, batch: $0, depth: depth) }
+        }
         if profile {
-            try await profileSteps(policies, batches: batches)
+            try await profileSteps(tests, policies)
             return
         }
-        let (prompt, generate, repetitions, quiet) = (prompt, generate, repetitions, json)
+        let (repetitions, quiet, all) = (repetitions, json, tests)
         let llm = try await model.load()
         let results = try await Interrupts.cancelling {
             var results: [BenchmarkResult] = []
             let bar = ProgressBar("bench")
-            let total = policies.count * ((prompt > 0 ? 1 : 0) + (generate > 0 ? batches.count : 0))
             func add(_ result: BenchmarkResult) throws {
                 results.append(result)
                 if !quiet {
                     bar.finish()
                     Terminal.write(row(result))
                 }
-                bar.show(results.count, of: total)
+                bar.show(results.count, of: policies.count * all.count)
                 try Task.checkCancellation()
             }
             if !quiet { Terminal.write(header) }
             for (name, policy) in policies {
-                if prompt > 0 {
-                    try add(try await llm.benchmarkPrompt(prompt, repetitions: repetitions, routing: policy, named: name))
-                }
-                for batch in batches where generate > 0 {
+                for test in all {
                     try add(
-                        try await llm.benchmarkGeneration(
-                            generate, batch: batch, repetitions: repetitions, routing: policy, named: name))
+                        try await llm.benchmark(test, repetitions: repetitions, routing: policy, named: name))
                 }
             }
             bar.finish()

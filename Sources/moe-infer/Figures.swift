@@ -13,7 +13,13 @@ enum Figures {
             "generation \(result.usage.completionTokens) tokens, \(number(timings.generationTokensPerSecond))/s",
         ]
         if let moe = result.usage.moe { parts.append(contentsOf: Figures.parts(moe)) }
+        if let speculation = result.usage.speculation { parts.append(Figures.part(speculation)) }
         return "[" + parts.joined(separator: " · ") + "]"
+    }
+
+    /// `1.84 tokens/step, 61 % of 210 drafts right`
+    static func part(_ usage: SpeculationUsage) -> String {
+        "\(number(usage.tokensPerStep, 2)) tokens/step, \(number(100 * usage.acceptanceRate, 0)) % of \(usage.drafted) drafts right"
     }
 
     static func parts(_ moe: MoEUsage) -> [String] {
@@ -106,6 +112,7 @@ struct GenerateReport: Encodable {
         let promptTokens: Int
         let completionTokens: Int
         let moe: MoEUsage?
+        let speculation: SpeculationUsage?
     }
     struct Timings: Encodable {
         let loadSeconds: Double
@@ -131,7 +138,7 @@ struct GenerateReport: Encodable {
         self.layers = layers ? result.layers : nil
         usage = Usage(
             promptTokens: result.usage.promptTokens, completionTokens: result.usage.completionTokens,
-            moe: result.usage.moe)
+            moe: result.usage.moe, speculation: result.usage.speculation)
         timings = Timings(
             loadSeconds: loadSeconds, promptTokensPerSecond: result.timings.promptTokensPerSecond,
             generationTokensPerSecond: result.timings.generationTokensPerSecond)

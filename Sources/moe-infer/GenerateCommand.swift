@@ -16,6 +16,7 @@ struct GenerateCommand: AsyncParsableCommand {
               moe-infer generate "The city was" --routing top-p:p=0.7,min=1,max=8
               moe-infer generate "The city was" --show-experts
               moe-infer generate --file prompt.txt --temperature 0.8 --seed 7 --json
+              moe-infer generate --file edit.txt --model coder.gguf --speculate lookup
               echo "def add(a, b):" | moe-infer generate --model coder.gguf --stop $'\\n\\n'
             """)
 
@@ -27,6 +28,7 @@ struct GenerateCommand: AsyncParsableCommand {
 
     @OptionGroup var model: ModelOptions
     @OptionGroup var routing: RoutingOptions
+    @OptionGroup var speculation: SpeculationOptions
     @OptionGroup var sampling: SamplingArguments
 
     @Flag(help: "Show each token's experts: in colour; without a terminal as a small number after it.")
@@ -43,15 +45,16 @@ struct GenerateCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let options = try sampling.options(routing: routing)
+        var options = try sampling.options(routing: routing)
+        options.speculation = try speculation.speculation()
         let text = try PromptInput.read(argument: prompt, file: file)
         let started = ContinuousClock.now
         let llm = try await model.load()
         let loadSeconds = (ContinuousClock.now - started) / .seconds(1)
-        let (quiet, showExperts, most) = (json, showExperts, llm.expertsPerToken)
+        let (quiet, showExperts, most, request) = (json, showExperts, llm.expertsPerToken, options)
         let result = try await Interrupts.cancelling {
             var result: GenerationResult?
-            for try await event in llm.generate(text, options: options) {
+            for try await event in llm.generate(text, options: request) {
                 switch event {
                 case .token(let token):
                     if !quiet { Terminal.write(showExperts ? Self.marked(token, most: most) : token.text) }

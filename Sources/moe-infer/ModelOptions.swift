@@ -68,3 +68,18 @@ struct RoutingOptions: ParsableArguments {
         return RoutingChoice(prefill: try routingPrefill.map(RoutingSpecification.parse) ?? decode, decode: decode)
     }
 }
+
+/// Whether tokens are drafted.
+struct SpeculationOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            Guess tokens and check several in one step: off, lookup[:n=3,max=8] (what followed the same words before), \
+            experts:k=1[,max=4] (the model itself with k experts); each with cost=0.5, what a drafted token costs of a step: the \
+            less, the longer the drafts. The text is the same, its speed is not.
+            """,
+            valueName: "spec"))
+    var speculate = "off"
+
+    func speculation() throws -> Speculation { try Speculation.parse(speculate) }
+}

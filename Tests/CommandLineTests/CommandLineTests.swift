@@ -87,6 +87,39 @@ import Testing
         #expect(first["text"] as? String == second["text"] as? String)
     }
 
+    @Test func speculationChangesFiguresOnly() async throws {
+        let arguments = ["generate", "The river and the river and", "--max-tokens", "40", "--ignore-eos", "--json"]
+        let plain = try await Self.run(arguments).object()
+        for speculation in ["off", "lookup:n=2,max=6", "experts:k=1"] {
+            let found = try await Self.run(arguments + ["--speculate", speculation]).object()
+            #expect(found["text"] as? String == plain["text"] as? String)
+            let usage = (found["usage"] as? [String: Any])?["speculation"] as? [String: Any]
+            #expect((usage == nil) == (speculation == "off"))
+            guard let usage else { continue }
+            #expect(
+                Set(usage.keys).isSuperset(of: ["steps", "drafted", "accepted", "tokens_per_step", "acceptance_rate"]))
+        }
+        let figures = try await Self.run(["generate", "The", "--max-tokens", "9", "--speculate", "lookup"])
+        #expect(figures.error.contains("tokens/step"))
+        for bad in ["lookup:n=x", "guess"] {
+            let refused = try await Self.run(arguments + ["--speculate", bad])
+            #expect(refused.code == 64 && refused.errorLines.count == 1 && refused.output.isEmpty)
+        }
+    }
+
+    @Test func benchComparesSpeculation() async throws {
+        let text = Fixtures.root.appendingPathComponent("LICENSE").path
+        let arguments = ["bench", "--prompt", "32", "--generate", "8", "--repetitions", "2", "--speculate", "lookup"]
+        let results = try #require(
+            try await Self.run(arguments + ["--text", text, "--json"]).json() as? [[String: Any]])
+        #expect(results.map { $0["speculation"] as? String } == ["off", "lookup"])
+        #expect((results[0]["time_ratio"] as? [String: Double])?["median"] == 1)
+        #expect((results[1]["usage"] as? [String: Any])?["drafted"] is Int)
+        let table = try await Self.run(arguments + ["--text", text, "--temperature", "0.7"])
+        #expect(table.code == 0 && table.output.contains("tokens/step"))
+        #expect(try await Self.run(arguments).code == 64)
+    }
+
     @Test func tokenizeListsIntegers() async throws {
         let ids = try #require(try await Self.run(["tokenize", "Hello, world", "--json"]).json() as? [Int])
         #expect(ids.count > 1)
@@ -151,6 +184,32 @@ import Testing
         #expect(results.map { $0["test"] as? String } == ["pp32", "tg8"])
         #expect(results.allSatisfy { ($0["tokens_per_second"] as? [String: Double])?["median"] ?? 0 > 0 })
         #expect(results.allSatisfy { ($0["moe"] as? [String: Any])?["mean_experts"] as? Double == 2 })
+    }
+
+    /// The protocol of Tools/peers: one answer per line, errors among them; what is generated after a depth routes as without it
+    /// counts, and different text in every sequence takes more experts than one sequence does.
+    @Test func benchServesCases() async throws {
+        let cases = [
+            "limits", "prompt=16 seed=3 routing=static", "generate=4 depth=32 routing=static:k=2",
+            "generate=4 batch=4 routing=static:k=2", "generate=4 batch=4 depth=32 routing=static:k=2",
+            "generate=4 batch=4 depth=32 routing=static:k=2", "prompt=4 batch=2", "prompt=9999999", "generate=x", "speed=1",
+        ]
+        let result = try await Self.run(["bench", "--serve"], input: cases.joined(separator: "\n") + "\n")
+        let answers = try result.output.split(separator: "\n").map {
+            try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+        }
+        try #require(result.code == 0 && answers.count == 1 + cases.count)
+        #expect((answers[0]["load_seconds"] as? Double ?? 0) > 0 && answers[0]["vocabulary_size"] as? Int == 4096)
+        #expect(["bandwidth_gbs", "int8_gops", "sgemm_gflops"].allSatisfy { answers[1][$0] as? Double ?? 0 > 0 })
+        #expect(answers[2...6].map { $0["tokens"] as? Int } == [16, 4, 16, 16, 16])
+        #expect(answers[2...6].allSatisfy { ($0["seconds"] as? Double ?? 0) > 0 })
+        let moe = try answers[2...6].map { try #require($0["moe"] as? [String: Any]) }
+        #expect(moe.map { $0["mean_experts"] as? Double } == [8, 2, 2, 2, 2])
+        let bytes = moe.map { $0["expert_bytes_read"] as? Int ?? 0 }
+        #expect(bytes[2] > bytes[1] * 3 / 2 && bytes[3] != bytes[2] && bytes[4] == bytes[3])
+        #expect(answers[7...].allSatisfy { ($0["error"] as? String)?.isEmpty == false })
+        let mixed = try await Self.run(["bench", "--serve", "--json"])
+        #expect(mixed.code == 64)
     }
 
     /// Real text, policies in turns: fewer experts are counted, and the first policy is what times are compared with.

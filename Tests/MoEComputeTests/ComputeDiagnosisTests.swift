@@ -8,6 +8,7 @@ import Testing
     @Test func measuresThisMachine() throws {
         let diagnosis = try ComputeDiagnosis.run(threads: 1)
         #expect(diagnosis.sgemmGflops > 0 && diagnosis.sgemmGflops.isFinite)
+        #expect(diagnosis.int8Gops > 0 && diagnosis.int8Gops.isFinite && !diagnosis.int8ISA.isEmpty)
         #expect(diagnosis.bandwidthGBs > 0 && diagnosis.bandwidthGBs.isFinite)
         #expect(diagnosis.kernels.count == 16)
         #expect(diagnosis.kernels.allSatisfy { !$0.isa.isEmpty })
@@ -25,7 +26,7 @@ import Testing
         return ComputeDiagnosis(
             cpu: .init(model: "test", features: features, cores: UsableCores(affinity: affinity, quota: quota)),
             threads: threads, kernels: [.init(type: "F32", isa: "avx2"), .init(type: "Q8_0", isa: "ref")], blas: blas,
-            sgemmGflops: 1, bandwidthGBs: 1, warnings: [])
+            sgemmGflops: 1, int8Gops: 1, int8ISA: "avx2", bandwidthGBs: 1, warnings: [])
     }
 
     @Test func warnsOnlyOfBadMixes() {

@@ -10,7 +10,7 @@ import Testing
 /// probabilities, expert counts, router logits and combine weights, bit for bit, alone, among seven other prompts, and after
 /// preemptions. (There is no prefix cache yet; when there is one, a hit belongs here.)
 @Suite struct BatchInvarianceTests {
-    private static let prompts = [
+    static let prompts = [
         "The history of the city", "In 1945 the", "A", "The river flows through the north of the country and then",
         "He was born in", "ROMEO:\nWhat", "The population was 12,345 in the year", "My fellow citizens, ",
     ]
@@ -139,7 +139,7 @@ enum RoutingTestPolicies {
 }
 
 /// Keeps what every layer did with every token, as bits.
-private final class RouteBits: RoutingObserver {
+final class RouteBits: RoutingObserver {
     struct Layer: Equatable, Sendable {
         var counts: [Int] = []
         var added: [Int] = []

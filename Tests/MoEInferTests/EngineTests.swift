@@ -176,11 +176,13 @@ import Testing
         let result = try await llm.complete(prompts[0], options: options(10, routing: "static:k=\(k)"))
         let moe = result.usage.moe!
         let layers = result.layers.count
-        // The last token is sampled, not computed.
-        let pairs = (result.usage.promptTokens + 9) * layers
+        // The last token is sampled, not computed; of the prompt, the last layer runs the token that is sampled from.
+        let tokens = result.usage.promptTokens + 9
+        let pairs = tokens * (layers - 1) + 10
         #expect(moe.expertEvaluations == pairs * k)
         #expect(moe.histogram == [Int](repeating: 0, count: k) + [pairs])
-        #expect(result.layers.allSatisfy { $0.expertLoad.reduce(0, +) == pairs / layers * k })
+        #expect(result.layers.dropLast().allSatisfy { $0.expertLoad.reduce(0, +) == tokens * k })
+        #expect(result.layers.last!.expertLoad.reduce(0, +) == 10 * k)
         #expect(abs(moe.savedFraction - (1 - Double(k) / 8)) < 1e-9)
         let full = try await llm.complete(prompts[0], options: options(10, routing: "static")).usage.moe!
         #expect(moe.expertBytesRead < full.expertBytesRead)
@@ -197,7 +199,7 @@ import Testing
         #expect(Set(result.tokenExperts.dropFirst()).count > 3)
         let layers = Double(result.layers.count)
         let told = result.tokenExperts.dropFirst().reduce(0, +) * layers
-        let prompt = 3 * layers * Double(result.usage.promptTokens)
+        let prompt = 3 * ((layers - 1) * Double(result.usage.promptTokens) + 1)
         #expect(abs(told + prompt - Double(result.usage.moe!.expertEvaluations)) < 1e-6)
     }
 
@@ -261,7 +263,7 @@ import Testing
             prefill: try RoutingSpecification.parse("static:k=3"), decode: try RoutingSpecification.parse("static:k=2"))
         let result = try await llm.complete(prompts[3], options: options)
         let layers = result.layers.count
-        #expect(result.usage.moe!.histogram == [0, 0, 10 * layers, result.usage.promptTokens * layers])
+        #expect(result.usage.moe!.histogram == [0, 0, 10 * layers, result.usage.promptTokens * (layers - 1) + 1])
     }
 
     // MARK: Ends and errors

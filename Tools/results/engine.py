@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -29,6 +31,25 @@ def phase(name: str, seconds: dict[str, float]):
     yield
     seconds[name] = round(time.monotonic() - started, 1)
     say(f"results: {name}: {seconds[name]:.0f} s")
+
+
+class Others:
+    """How many cores other processes keep busy meanwhile: what the kernel counts, less this process and those it started."""
+
+    def __init__(self):
+        self.start = self.now()
+
+    @staticmethod
+    def now() -> tuple[float, float]:
+        fields = [int(part) for part in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        user, nice, system, _, _, interrupts, soft, steal = fields
+        busy = (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
+        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return time.monotonic(), busy - sum(usage.ru_utime + usage.ru_stime for usage in own)
+
+    def cores(self) -> float:
+        (started, before), (ended, after) = self.start, self.now()
+        return max(0.0, (after - before) / max(1e-3, ended - started))
 
 
 class Engine:

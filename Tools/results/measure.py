@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ import memory
 import quality
 import speed
 import texts
-from engine import ROOT, Engine, Failure, phase, say
+from engine import ROOT, Engine, Failure, Others, phase, say
 
 TWINS = {
     "static-twin": ("static", "static", "static twin"),
@@ -125,25 +124,6 @@ def rounded(value):
 def machine(threads: int) -> dict:
     names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {"cpu": names[0] if names else platform.machine(), "threads": threads}
-
-
-class Others:
-    """How many cores other processes keep busy meanwhile: what the kernel counts, less this process and those it started."""
-
-    def __init__(self):
-        self.start = self.now()
-
-    @staticmethod
-    def now() -> tuple[float, float]:
-        fields = [int(part) for part in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-        user, nice, system, _, _, interrupts, soft, steal = fields
-        busy = (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
-        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return time.monotonic(), busy - sum(usage.ru_utime + usage.ru_stime for usage in own)
-
-    def cores(self) -> float:
-        (started, before), (ended, after) = self.start, self.now()
-        return max(0.0, (after - before) / max(1e-3, ended - started))
 
 
 def measure(arguments: argparse.Namespace, engine: Engine) -> dict:

@@ -55,6 +55,8 @@ moe_cpu_features moe_cpu_detect(void);
 bool moe_kernels_limit(const char *isa);
 /// The ISA name of the dot kernel in use for a type, for `doctor`: "ref", "avx2", "avx512", "avx512vnni".
 const char *moe_kernel_name(int32_t type);
+/// Activation rows from which on packed panels take over from dot products for a quantised type; 0: never.
+int32_t moe_panel_from(int32_t type);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Thread pool: fork-join, spins briefly, then sleeps on a futex. Worker 0 is the caller.
@@ -292,6 +294,10 @@ void moe_add_outer(double *sum, const double *x, const double *y, int32_t rows, 
 
 /// GB/s of a read over `bytes` of memory by all workers of the pool (median of `repetitions`).
 double moe_probe_bandwidth(moe_pool *pool, size_t bytes, int32_t repetitions);
+/// Billions of int8 operations per second (a product and a sum are two) in registers by all workers (median of `repetitions`).
+double moe_probe_int8(moe_pool *pool, int32_t repetitions);
+/// The instruction set that moe_probe_int8 uses: "avx512vnni", "avxvnni", "avx2", "i8mm", "dotprod", "neon", "plain".
+const char *moe_probe_int8_name(void);
 
 #ifdef __cplusplus
 }

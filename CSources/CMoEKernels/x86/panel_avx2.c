@@ -226,8 +226,9 @@ DEFINE_PANEL(s8, Q8_0)
 DEFINE_PANEL(sub16, Q6_K)
 DEFINE_PANEL(sub16_min, Q2_K)
 
-static void panel(int32_t type, const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, moe_ahead ahead,
-                  float *out) {
+static void panel(int32_t type, const uint8_t *packed, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
+                  moe_ahead ahead, float *out) {
+    (void)n;
     const moe_type_traits *traits = moe_traits(type);
     if (traits->kind == MOE_CLASS_BLOCK16) {
         (traits->has_min ? panel_sub16_min : panel_sub16)(packed, x, m, k, ahead, out);

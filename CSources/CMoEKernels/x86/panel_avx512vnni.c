@@ -20,7 +20,8 @@
 #include "avx2.h"
 #include "avx512.h"
 
-enum { COLUMNS = 16, ROWS = 7 };  // an eighth row would cost more pointers than there are registers
+// Two panels of 16 columns share each activation that is broadcast: twelve sums, twelve products under way.
+enum { COLUMNS = 16, PARTS = 2, ROWS = 6 };
 
 /// Sixteen rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose(const void *rows, size_t stride, __m512i out[8]) {
@@ -115,58 +116,71 @@ MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return scales_q4_0(w); }
 
 #include "panel_body.h"
 
-/// Adds the products of `groups` groups of 4 elements to dots[i], for m activation rows at x[i].
-MOE_INLINE void dot_groups(const uint8_t *block, const int8_t *const *x, int groups, int m, __m512i *dots) {
-    __m512i odd[ROWS];  // with few rows, two chains per row hide the latency
-    const bool split = m <= 4;
-    for (int i = 0; i < m; i++) odd[i] = _mm512_setzero_si512();
+/// Adds the products of `groups` groups of 4 elements to dots[p][i], for m activation rows at x[i] and `parts` panels.
+MOE_INLINE void dot_groups(const uint8_t *const *blocks, int parts, const int8_t *const *x, int groups, int m,
+                           __m512i dots[PARTS][ROWS]) {
+    __m512i odd[PARTS][ROWS];  // with few rows, two chains per row hide the latency
+    const bool split = m * parts <= 4;
+    for (int i = 0; i < m; i++) {
+        for (int p = 0; p < parts; p++) odd[p][i] = _mm512_setzero_si512();
+    }
     for (int g = 0; g < groups; g++) {
-        const __m512i w = _mm512_load_si512(block + 64 * g);
+        __m512i w[PARTS];
+        for (int p = 0; p < parts; p++) w[p] = _mm512_load_si512(blocks[p] + 64 * g);
         for (int i = 0; i < m; i++) {
             const __m512i values = _mm512_set1_epi32(load_i32(x[i] + 4 * g));
-            if (split && g % 2) odd[i] = _mm512_dpbusd_epi32(odd[i], w, values);
-            else dots[i] = _mm512_dpbusd_epi32(dots[i], w, values);
+            for (int p = 0; p < parts; p++) {
+                if (split && g % 2) odd[p][i] = _mm512_dpbusd_epi32(odd[p][i], w[p], values);
+                else dots[p][i] = _mm512_dpbusd_epi32(dots[p][i], w[p], values);
+            }
         }
     }
-    for (int i = 0; split && i < m; i++) dots[i] = _mm512_add_epi32(dots[i], odd[i]);
+    for (int i = 0; split && i < m; i++) {
+        for (int p = 0; p < parts; p++) dots[p][i] = _mm512_add_epi32(dots[p][i], odd[p][i]);
+    }
 }
 
-MOE_INLINE void add_block32(const uint8_t *block, const moe_act_chunk *const *x, int j, bool has_min, int m, __m512 *lanes) {
-    __m512i dots[ROWS];
+MOE_INLINE void add_block32(const uint8_t *const *blocks, int parts, const moe_act_chunk *const *x, int j, bool has_min, int m,
+                            __m512 lanes[PARTS][ROWS]) {
+    __m512i dots[PARTS][ROWS];
     const int8_t *q[ROWS];
     for (int i = 0; i < m; i++) {
         q[i] = x[i]->q + 32 * j;
-        dots[i] = _mm512_set1_epi32(x[i]->bias32[j]);
+        for (int p = 0; p < parts; p++) dots[p][i] = _mm512_set1_epi32(x[i]->bias32[j]);
     }
-    dot_groups(block, q, 8, m, dots);
-    const __m512 scale = _mm512_load_ps(block + 512);
-    for (int i = 0; i < m; i++) {
-        const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x[i]->d[j]));
-        lanes[i] = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dots[i]), lanes[i]);
+    dot_groups(blocks, parts, q, 8, m, dots);
+    for (int p = 0; p < parts; p++) {
+        const __m512 scale = _mm512_load_ps(blocks[p] + 512);
+        for (int i = 0; i < m; i++) {
+            const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x[i]->d[j]));
+            lanes[p][i] = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dots[p][i]), lanes[p][i]);
+        }
+        if (!has_min) continue;
+        const __m512 min = _mm512_load_ps(blocks[p] + 576);
+        for (int i = 0; i < m; i++) lanes[p][i] = _mm512_fmadd_ps(min, _mm512_set1_ps(x[i]->dsum[j]), lanes[p][i]);
     }
-    if (!has_min) return;
-    const __m512 min = _mm512_load_ps(block + 576);
-    for (int i = 0; i < m; i++) lanes[i] = _mm512_fmadd_ps(min, _mm512_set1_ps(x[i]->dsum[j]), lanes[i]);
 }
 
+/// One panel at a time: two kinds of products leave no registers for a second.
 MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x, int j, bool has_min, int m, __m512 *lanes) {
-    __m512i first[ROWS], second[ROWS];
+    __m512i first[PARTS][ROWS], second[PARTS][ROWS];
     const int8_t *q[ROWS];
     for (int i = 0; i < m; i++) {
         q[i] = x[i]->q + 32 * j;
-        first[i] = _mm512_set1_epi32(x[i]->bias16[2 * j]);
-        second[i] = _mm512_set1_epi32(x[i]->bias16[2 * j + 1]);
+        first[0][i] = _mm512_set1_epi32(x[i]->bias16[2 * j]);
+        second[0][i] = _mm512_set1_epi32(x[i]->bias16[2 * j + 1]);
     }
-    dot_groups(block, q, 4, m, first);
+    dot_groups(&block, 1, q, 4, m, first);
     for (int i = 0; i < m; i++) q[i] += 16;
-    dot_groups(block + 256, q, 4, m, second);
+    const uint8_t *half = block + 256;
+    dot_groups(&half, 1, q, 4, m, second);
     const float *floats = (const float *)(block + 512);
     const __m512 scale = _mm512_load_ps(floats), min = _mm512_load_ps(floats + 16);
     const __m512 sub0 = _mm512_load_ps(floats + 32), sub1 = _mm512_load_ps(floats + 48);
     for (int i = 0; i < m; i++) {
         // Integers below 2^24: exact in float.
-        const __m512 integer = _mm512_fmadd_ps(sub1, _mm512_cvtepi32_ps(second[i]),
-                                               _mm512_mul_ps(sub0, _mm512_cvtepi32_ps(first[i])));
+        const __m512 integer = _mm512_fmadd_ps(sub1, _mm512_cvtepi32_ps(second[0][i]),
+                                               _mm512_mul_ps(sub0, _mm512_cvtepi32_ps(first[0][i])));
         const __m512 d = _mm512_set1_ps(x[i]->d[j]);
         lanes[i] = _mm512_fmadd_ps(_mm512_mul_ps(scale, d), integer, lanes[i]);
         if (!has_min) continue;
@@ -177,66 +191,95 @@ MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x,
     }
 }
 
-MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int m,
-                           int64_t k, moe_ahead ahead, float *out) {
-    const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS);
+/// `parts` panels of 16 columns, `part_bytes` apart, for m activation rows (constants).
+MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, int parts, const moe_act_chunk *const *x, int m,
+                           int64_t k, moe_fetching *fetch, float *out) {
+    const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS), part_bytes = moe_panel_bytes(&traits, COLUMNS, k);
     const int64_t chunks = moe_chunks(k);
-    moe_fetching fetch = fetching(ahead, (size_t)(8 * chunks));
-    __m512 lanes[8][ROWS];
+    __m512 lanes[8][PARTS][ROWS];
     for (int j = 0; j < 8; j++) {
-        __m512 sums[ROWS];
+        __m512 sums[PARTS][ROWS];
         const moe_act_chunk *chunk[ROWS];
         for (int i = 0; i < m; i++) {
-            sums[i] = _mm512_setzero_ps();
+            for (int p = 0; p < parts; p++) sums[p][i] = _mm512_setzero_ps();
             chunk[i] = x[i];
         }
         for (int64_t c = 0; c < chunks; c++, panel += block_bytes) {
-            fetch_part(&fetch);
-            if (traits.kind == MOE_CLASS_BLOCK32) add_block32(panel, chunk, j, traits.has_min, m, sums);
-            else add_block16(panel, chunk, j, traits.has_min, m, sums);
+            fetch_part(fetch);
+            if (traits.kind == MOE_CLASS_BLOCK32) {
+                const uint8_t *blocks[PARTS] = {panel, panel + part_bytes};
+                add_block32(blocks, parts, chunk, j, traits.has_min, m, sums);
+            } else {
+                add_block16(panel, chunk, j, traits.has_min, m, sums[0]);
+            }
             for (int i = 0; i < m; i++) chunk[i]++;
         }
-        for (int i = 0; i < m; i++) lanes[j][i] = sums[i];
+        for (int i = 0; i < m; i++) {
+            for (int p = 0; p < parts; p++) lanes[j][p][i] = sums[p][i];
+        }
     }
-    for (int i = 0; i < m; i++) {
-        const __m512 even = _mm512_add_ps(_mm512_add_ps(lanes[0][i], lanes[4][i]), _mm512_add_ps(lanes[2][i], lanes[6][i]));
-        const __m512 odd = _mm512_add_ps(_mm512_add_ps(lanes[1][i], lanes[5][i]), _mm512_add_ps(lanes[3][i], lanes[7][i]));
-        _mm512_storeu_ps(out + i * MOE_TILE_COLUMNS, _mm512_add_ps(even, odd));
+    for (int p = 0; p < parts; p++) {
+        for (int i = 0; i < m; i++) {
+            __m512 l[8];
+            for (int j = 0; j < 8; j++) l[j] = lanes[j][p][i];
+            const __m512 even = _mm512_add_ps(_mm512_add_ps(l[0], l[4]), _mm512_add_ps(l[2], l[6]));
+            const __m512 odd = _mm512_add_ps(_mm512_add_ps(l[1], l[5]), _mm512_add_ps(l[3], l[7]));
+            _mm512_storeu_ps(out + i * MOE_TILE_COLUMNS + COLUMNS * p, _mm512_add_ps(even, odd));
+        }
     }
 }
 
 // One body per combination of traits that matters here, shared by the types that have it.
-#define DEFINE_PANEL(name, NAME)                                                                                  \
-    static void panel_##name(const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, moe_ahead ahead, \
-                             float *out) {                                                                            \
-        switch (m) {                                                                                              \
-            case 1: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 1, k, ahead, out); break;                   \
-            case 2: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 2, k, ahead, out); break;                   \
-            case 3: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 3, k, ahead, out); break;                   \
-            case 4: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 4, k, ahead, out); break;                   \
-            case 5: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 5, k, ahead, out); break;                   \
-            case 6: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 6, k, ahead, out); break;                   \
-            default: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 7, k, ahead, out); break;                  \
-        }                                                                                                         \
+#define PANEL_CASE(NAME, parts, rows) \
+    case rows: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, parts, x, rows, k, fetch, out); break;
+#define DEFINE_PANEL(name, NAME, parts)                                                                                \
+    static void panel_##name(const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k,               \
+                             moe_fetching *fetch, float *out) {                                                        \
+        switch (m) {                                                                                                   \
+            PANEL_CASE(NAME, parts, 1) PANEL_CASE(NAME, parts, 2) PANEL_CASE(NAME, parts, 3) PANEL_CASE(NAME, parts, 4) \
+            PANEL_CASE(NAME, parts, 5) PANEL_CASE(NAME, parts, 6)                                                      \
+        }                                                                                                              \
     }
-DEFINE_PANEL(block32, Q8_0)
-DEFINE_PANEL(block32_min, Q4_K)
-DEFINE_PANEL(block16, Q6_K)
-DEFINE_PANEL(block16_min, Q2_K)
+DEFINE_PANEL(block32, Q8_0, 1)
+DEFINE_PANEL(block32_pair, Q8_0, 2)
+DEFINE_PANEL(block32_min, Q4_K, 1)
+DEFINE_PANEL(block32_min_pair, Q4_K, 2)
+DEFINE_PANEL(block16, Q6_K, 1)
+DEFINE_PANEL(block16_min, Q2_K, 1)
 
-static void panel(int32_t type, const uint8_t *packed, const moe_act_chunk *const *x, int32_t m, int64_t k, moe_ahead ahead,
-                  float *out) {
+static void panel(int32_t type, const uint8_t *packed, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
+                  moe_ahead ahead, float *out) {
     const moe_type_traits *traits = moe_traits(type);
-    if (traits->kind == MOE_CLASS_BLOCK16) (traits->has_min ? panel_block16_min : panel_block16)(packed, x, m, k, ahead, out);
-    else (traits->has_min ? panel_block32_min : panel_block32)(packed, x, m, k, ahead, out);
+    const bool pair = n > COLUMNS, block16 = traits->kind == MOE_CLASS_BLOCK16;
+    moe_fetching fetch = fetching(ahead, (size_t)(8 * moe_chunks(k) * (block16 && pair ? 2 : 1)));
+    if (!block16) {
+        if (traits->has_min) (pair ? panel_block32_min_pair : panel_block32_min)(packed, x, m, k, &fetch, out);
+        else (pair ? panel_block32_pair : panel_block32)(packed, x, m, k, &fetch, out);
+        return;
+    }
+    for (int p = 0; p <= pair; p++) {
+        const uint8_t *part = packed + (size_t)p * moe_panel_bytes(traits, COLUMNS, k);
+        (traits->has_min ? panel_block16_min : panel_block16)(part, x, m, k, &fetch, out + COLUMNS * p);
+    }
+}
+
+static void pack_parts(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
+                       moe_ahead ahead, uint8_t *panel) {
+    const int32_t parts = n > COLUMNS ? 2 : 1;
+    for (int32_t p = 0; p < parts; p++) {
+        const size_t begin = ahead.bytes * (size_t)p / (size_t)parts, end = ahead.bytes * (size_t)(p + 1) / (size_t)parts;
+        const int32_t left = n - COLUMNS * p;
+        pack(type, unpack, rows + (size_t)(COLUMNS * p) * row_bytes, row_bytes, left < COLUMNS ? left : COLUMNS, k,
+             (moe_ahead){ahead.memory + begin, end - begin}, panel + (size_t)p * moe_panel_bytes(moe_traits(type), COLUMNS, k));
+    }
 }
 
 #pragma clang attribute pop
 
 void moe_set_panel_avx512vnni(moe_kernels *table) {
-    table->pack = pack;
+    table->pack = pack_parts;
     table->panel = panel;
-    table->panel_columns = COLUMNS;
+    table->panel_columns = PARTS * COLUMNS;
     table->panel_rows = ROWS;
     // Measured, 2 threads on cold weights (AMD Zen 5): rows from which on packing is paid back.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {

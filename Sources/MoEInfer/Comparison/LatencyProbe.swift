@@ -101,19 +101,21 @@ struct LatencyProbe {
             expertBytesPerToken: Double(usage?.expertBytesRead ?? 0) / Double(tokens * times.count),
             gateTimeFraction: usage?.gateTimeFraction ?? 0, usage: usage)
     }
+}
 
-    private func quantile(_ sorted: [Double], _ share: Double) -> Double {
-        let place = share * Double(sorted.count - 1)
-        let low = Int(place)
-        let high = min(low + 1, sorted.count - 1)
-        return sorted[low] + (sorted[high] - sorted[low]) * (place - Double(low))
-    }
+/// Between the two nearest of sorted values.
+func quantile(_ sorted: [Double], _ share: Double) -> Double {
+    let place = share * Double(sorted.count - 1)
+    let low = Int(place)
+    let high = min(low + 1, sorted.count - 1)
+    return sorted[low] + (sorted[high] - sorted[low]) * (place - Double(low))
 }
 
 /// Statistics of prompt and decoding apart.
 final class PhaseStatistics: RoutingObserver {
     let prefill = RoutingStatistics()
     let decode = RoutingStatistics()
+    let needsEveryToken = false
 
     func observe(_ event: borrowing RoutingEvent) {
         switch event.phase {

@@ -13,6 +13,9 @@ package struct Sampler {
     private var seen: Set<Int32> = []
     private var generated: [Int32: Int] = [:]
     private var drawn: UInt64 = 0
+    /// What was drawn for the draft under way, and whether it was new to `seen`.
+    private var drafted: [(token: Int32, isNew: Bool)] = []
+    private var isDrafting = false
 
     package init(options: SamplingOptions, prompt: [Int32]) {
         self.options = options
@@ -27,10 +30,26 @@ package struct Sampler {
         let token =
             options.temperature == 0
             ? Self.argmax(UnsafeBufferPointer(logits)) : draw(UnsafeBufferPointer(logits), scratch: scratch)
-        if options.repetitionPenalty != 1 { seen.insert(token) }
-        if options.presencePenalty != 0 || options.frequencyPenalty != 0 { generated[token, default: 0] += 1 }
+        let isNew = options.repetitionPenalty != 1 && seen.insert(token).inserted
+        if countsTokens { generated[token, default: 0] += 1 }
         drawn += 1
+        if isDrafting { drafted.append((token, isNew)) }
         return token
+    }
+
+    private var countsTokens: Bool { options.presencePenalty != 0 || options.frequencyPenalty != 0 }
+
+    /// What is drawn until ``endDraft()`` is a guess of the draws that will follow, and is taken back then.
+    package mutating func beginDraft() { isDrafting = true }
+
+    package mutating func endDraft() {
+        for (token, isNew) in drafted {
+            if isNew { seen.remove(token) }
+            if countsTokens { generated[token] = generated[token] == 1 ? nil : generated[token]! - 1 }
+            drawn -= 1
+        }
+        drafted.removeAll(keepingCapacity: true)
+        isDrafting = false
     }
 
     /// The likeliest token; ties to the lower id. NaN never wins.

@@ -72,22 +72,33 @@ struct Attention {
             blockSize: cache.blockSize, kvHeads: kvHeads, headDim: headDim)
         let (qWidth, kvWidth) = (heads * headDim, kvHeads * headDim)
         let tasks = step.scratch.values(AttentionTask.self, step.batch.slices.count)
-        for (index, slice) in step.batch.slices.enumerated() {
-            let table = step.scratch.integers(slice.blockTable.count)
-            slice.blockTable.withUnsafeBufferPointer { table.update(from: $0.baseAddress!, count: $0.count) }
+        var count = 0
+        for index in step.batch.slices.indices {
+            let slice = step.batch.slices[index]
+            let table: UnsafePointer<Int32>
+            if slice.continuesPrevious {
+                // The sequence's rows of this step, in one task: its keys and values are unpacked once for all of them.
+                table = tasks[count - 1].blockTable
+                tasks[count - 1].rows += slice.count
+            } else {
+                let copy = step.scratch.integers(slice.blockTable.count)
+                slice.blockTable.withUnsafeBufferPointer { copy.update(from: $0.baseAddress!, count: $0.count) }
+                table = UnsafePointer(copy)
+                tasks[count] = AttentionTask(
+                    q: q + slice.start * qWidth, output: output + slice.start * qWidth, blockTable: table,
+                    rows: slice.count, firstPosition: slice.firstPosition)
+                count += 1
+            }
             step.batch.positions.withUnsafeBufferPointer { positions in
                 Ops.storeKV(
                     view, k: k + slice.start * kvWidth, v: v + slice.start * kvWidth,
                     positions: positions.baseAddress! + slice.start, blockTable: table, rows: slice.count,
                     pool: step.context.pool)
             }
-            tasks[index] = AttentionTask(
-                q: q + slice.start * qWidth, output: output + slice.start * qWidth, blockTable: UnsafePointer(table),
-                rows: slice.count, firstPosition: slice.firstPosition)
         }
         step.context.lap(.cacheStore)
         try Ops.attention(
-            view, tasks: UnsafeBufferPointer(start: tasks, count: step.batch.slices.count), heads: heads,
+            view, tasks: UnsafeBufferPointer(start: tasks, count: count), heads: heads,
             scale: 1 / Float(headDim).squareRoot(), window: window, pool: step.context.pool)
     }
 }

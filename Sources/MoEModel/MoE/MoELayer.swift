@@ -34,7 +34,7 @@ struct MoELayer {
         let evaluations = step.scratch.integers(step.rows)
         evaluations.update(repeating: 0, count: step.rows)
         let bytesBefore = step.context.statistics.weightBytes
-        for run in ForwardStep.runs(of: step.batch, path: { path(for: $0, step: step) }) {
+        for run in ForwardStep.runs(of: step.batch, scratch: step.scratch, path: { path(for: $0, step: step) }) {
             let plan = DispatchPlan(
                 assignment, tokens: run.rows, expertCount: router.expertCount, scratch: step.scratch)
             step.context.lap(.dispatch)

@@ -43,7 +43,8 @@ struct Router {
         let slices = step.batch.slices
         let rankings = step.scratch.values(SliceRanking.self, slices.count)
         var capacity = 0
-        for (index, slice) in slices.enumerated() {
+        for index in slices.indices {
+            let slice = slices[index]
             rankings[index] = rank(slice, logits: logits, step: step)
             count(slice, rankings[index], logits: logits, x: x, step: step)
             capacity += slice.count * rankings[index].limit
@@ -52,7 +53,7 @@ struct Router {
 
         let assignment = ExpertAssignment(
             tokenCount: step.rows, capacity: capacity, pseudo: spec.pseudo, scratch: step.scratch)
-        for (index, slice) in slices.enumerated() { weigh(slice, rankings[index], into: assignment) }
+        for index in slices.indices { weigh(slices[index], rankings[index], into: assignment) }
         return assignment
     }
 

@@ -7,6 +7,13 @@ import MoECompute
 /// Called on the thread that runs the model, once per MoE layer and sequence slice, after the experts have run.
 public protocol RoutingObserver: AnyObject, Sendable {
     func observe(_ event: borrowing RoutingEvent)
+    /// Whether the last layer must run every token of a prompt for this observer, also those whose logits nobody asked for and whose
+    /// last layer changes nothing. Default: true.
+    var needsEveryToken: Bool { get }
+}
+
+extension RoutingObserver {
+    public var needsEveryToken: Bool { true }
 }
 
 /// One sequence slice in one MoE layer. The spans are valid only during the call.

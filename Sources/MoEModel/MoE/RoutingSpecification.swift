@@ -36,7 +36,7 @@ public enum RoutingSpecification {
         }
         var policy = try base(parts.joined(separator: "+"))
         for (name, list) in suffixes.reversed() {
-            var fields = try Fields(list, of: text)
+            var fields = try SpecificationFields(list, of: text)
             if name == "reroute" {
                 policy = try reroute(policy, &fields, of: text)
             } else if policy.batchPolicy == nil {
@@ -49,7 +49,9 @@ public enum RoutingSpecification {
         return policy
     }
 
-    private static func reroute(_ base: any RoutingPolicy, _ fields: inout Fields, of text: String) throws -> Rerouting {
+    private static func reroute(
+        _ base: any RoutingPolicy, _ fields: inout SpecificationFields, of text: String
+    ) throws -> Rerouting {
         let policy = Rerouting(
             base, margin: try fields.numbers("margin", 0...1).map(PerLayer.init),
             entropy: try fields.numbers("entropy", 0...1).map(PerLayer.init), deviations: try fields.number("z", 0...100),
@@ -69,7 +71,7 @@ public enum RoutingSpecification {
         if text.trimmingSpaces.hasPrefix("profile@") {
             return NativeRouting(try point(String(text.trimmingSpaces.dropFirst("profile@".count)), of: text))
         }
-        var fields = try Fields(parts.count > 1 ? parts[1] : nil, of: text)
+        var fields = try SpecificationFields(parts.count > 1 ? parts[1] : nil, of: text)
         let policy: any RoutingPolicy
         switch name {
         case "native": policy = NativeRouting()
@@ -144,89 +146,8 @@ public struct RoutingSpecificationError: Error, Equatable, Sendable, CustomStrin
     init(_ text: String, _ problem: String) { description = "routing '\(text)': \(problem)" }
 }
 
-/// `name=value[,value…],name=…`: a comma before something without `=` continues the list of the field before it.
-private struct Fields {
-    private let text: String
-    private var values: [String: [String]] = [:]
-
-    init(_ list: String?, of text: String) throws {
-        self.text = text
-        guard let list else { return }
-        var current: String?
-        for item in list.split(separator: ",", omittingEmptySubsequences: false) {
-            let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                .map { String($0).trimmingSpaces }
-            if pair.count == 2 {
-                guard values[pair[0]] == nil else { throw RoutingSpecificationError(text, "'\(pair[0])' is given twice") }
-                current = pair[0]
-                values[pair[0]] = [pair[1]]
-            } else if let current {
-                values[current]!.append(pair[0])
-            } else {
-                throw RoutingSpecificationError(text, "expected name=value, found '\(pair[0])'")
-            }
-        }
-    }
-
-    mutating func integers(_ name: String, _ range: ClosedRange<Int>) throws -> [Int]? {
-        try list(name) { item in
-            guard let value = Int(item), range.contains(value) else { return nil }
-            return value
-        } expected: {
-            "whole numbers from \(range.lowerBound) to \(range.upperBound)"
-        }
-    }
-
-    mutating func integer(_ name: String, _ range: ClosedRange<Int>, required: Bool = false) throws -> Int? {
-        guard let list = try integers(name, range) else {
-            if required { throw RoutingSpecificationError(text, "'\(name)' is missing") }
-            return nil
-        }
-        guard list.count == 1 else {
-            throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)")
-        }
-        return list[0]
-    }
-
-    mutating func numbers(_ name: String, _ range: ClosedRange<Float>, required: Bool = false) throws -> [Float]? {
-        let found = try list(name) { item -> Float? in
-            guard let value = Float(item), value.isFinite, range.contains(value) else { return nil }
-            return value
-        } expected: {
-            "numbers from \(range.lowerBound) to \(range.upperBound)"
-        }
-        if required, found == nil { throw RoutingSpecificationError(text, "'\(name)' is missing") }
-        return found
-    }
-
-    mutating func number(_ name: String, _ range: ClosedRange<Float>) throws -> Float? {
-        guard let list = try numbers(name, range) else { return nil }
-        guard list.count == 1 else {
-            throw RoutingSpecificationError(text, "'\(name)' takes one number, found \(list.count)")
-        }
-        return list[0]
-    }
-
-    private mutating func list<Value>(
-        _ name: String, _ convert: (String) -> Value?, expected: () -> String
-    ) throws -> [Value]? {
-        guard let items = values.removeValue(forKey: name) else { return nil }
-        return try items.map { item in
-            guard let value = convert(item) else {
-                throw RoutingSpecificationError(text, "'\(name)' expects \(expected()), found '\(item)'")
-            }
-            return value
-        }
-    }
-
-    /// All fields must have been taken.
-    func finish() throws {
-        if let name = values.keys.min() { throw RoutingSpecificationError(text, "unknown field '\(name)'") }
-    }
-}
-
-extension String {
-    fileprivate var trimmingSpaces: String {
-        String(drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+extension SpecificationFields {
+    fileprivate init(_ list: String?, of text: String) throws {
+        try self.init(list) { RoutingSpecificationError(text, $0) }
     }
 }
