@@ -65,6 +65,7 @@ enum {
     SMALL_WORK = 1 << 17,   // multiplications below which waking the workers costs more than it saves
     SMALL_PIECE = 1 << 15,  // no piece need be smaller
     PIECES_PER_WORKER = 4,  // no piece should be more than a worker's share divided by this
+    FEWEST_QUERIES = 32,    // query vectors below which a piece of many is not made smaller
     MOST_SPLIT_ROWS = 16,   // rows of a task whose positions may be cut: bounds the records
 };
 
@@ -89,6 +90,7 @@ typedef struct attention_plan {
     atomic_int *waiting;  // [groups]: pieces of the same queries that are not done, where positions are cut
     int64_t pieces, groups;
     int32_t count;
+    int32_t queries;                   // at most, of a piece
     int32_t piece_heads, head_pieces;  // of the query heads of one kv head
     moe_work_counter counter;
 } attention_plan;
@@ -134,9 +136,9 @@ static void cut(attention_plan *plan, int32_t piece_heads, double most) {
                                   ? (int64_t)task->first_position - shape->window + 1 : 0;
         *p = (task_plan){.first_piece = plan->pieces, .first_group = plan->groups};
         if (task->rows < 1) continue;
-        p->piece_rows = least(task->rows, MOE_ATTENTION_QUERIES / piece_heads);
+        p->piece_rows = least(task->rows, plan->queries / piece_heads);
         p->row_pieces = divided(task->rows, p->piece_rows);
-        p->piece_kv_heads = plan->head_pieces > 1 ? 1 : least(shape->kv_heads, MOE_ATTENTION_QUERIES / (p->piece_rows * piece_heads));
+        p->piece_kv_heads = plan->head_pieces > 1 ? 1 : least(shape->kv_heads, plan->queries / (p->piece_rows * piece_heads));
         p->first_chunk = (int32_t)(begin / MOE_ATTENTION_CHUNK);
         p->chunks = divided(end, MOE_ATTENTION_CHUNK) - p->first_chunk;
         p->piece_chunks = p->chunks;
@@ -233,13 +235,16 @@ static int32_t attend(moe_pool *pool, moe_attention_kernel kernel, const moe_att
     for (int32_t t = 0; t < count; t++) work += head_work(shape, &tasks[t]) * tasks[t].rows * shape->heads;
     const int32_t workers = work < SMALL_WORK ? 1 : threads;
 
-    // Heads that share keys share their reading too, unless workers would then go without.
+    // Queries that share keys share their reading too, unless workers would then go without.
     const int32_t group = shape->heads / shape->kv_heads;
     double most = workers > 1 ? work / workers / PIECES_PER_WORKER : work;
     most = most < SMALL_PIECE ? SMALL_PIECE : most;
     int32_t piece_heads = least(group, MOE_ATTENTION_QUERIES);
-    for (cut(&plan, piece_heads, most); plan.pieces < workers && piece_heads > 1; cut(&plan, piece_heads, most)) {
-        piece_heads = (piece_heads + 1) / 2;
+    plan.queries = MOE_ATTENTION_QUERIES;
+    for (cut(&plan, piece_heads, most); plan.pieces < workers; cut(&plan, piece_heads, most)) {
+        if (plan.queries / 2 >= FEWEST_QUERIES && plan.queries / 2 >= piece_heads) plan.queries /= 2;
+        else if (piece_heads > 1) piece_heads = (piece_heads + 1) / 2;
+        else break;
     }
 
     plan.scratch_bytes = (moe_attention_scratch(shape->head_dim) * sizeof(float) + 63) / 64 * 64;

@@ -150,18 +150,20 @@ static void run_chunk(const moe_attention_piece *piece, const state *s, int32_t 
         const int32_t first = most(begin, start), last = least(end - start, TILE) + start;
         for (int32_t p = first, step; p < last; p += step) {
             step = last - p;
+            // Rows before p see none of these keys.
+            const int32_t blind = most(p - first_position, 0) * piece->heads;
             for (int32_t kv = 0; kv < piece->kv_heads; kv++) {
                 const run_of_rows k = run_at(piece, shape->k_cache, kv, p, last, end, s->scales);
-                const float *q = s->q + (size_t)(kv * per_kv) * d;
-                float *scores = s->scores + kv * per_kv * SCORE_STRIDE + (p - start);
+                const float *q = s->q + (size_t)(kv * per_kv + blind) * d;
+                float *scores = s->scores + (kv * per_kv + blind) * SCORE_STRIDE + (p - start);
                 step = k.count;
 #ifdef DIRECT_QUERIES
                 if (direct) {
-                    score_few(type, q, per_kv, &k, d, scores);
+                    score_few(type, q, per_kv - blind, &k, d, scores);
                     continue;
                 }
 #endif
-                score_unpacking(type, q, per_kv, &k, d, s->tile, scores);
+                score_unpacking(type, q, per_kv - blind, &k, d, s->tile, scores);
             }
         }
 

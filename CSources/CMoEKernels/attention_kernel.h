@@ -9,7 +9,7 @@
 enum {
     MOE_ATTENTION_TILE = 64,     // positions that are worked on at a time; tiles start at multiples of it
     MOE_ATTENTION_CHUNK = 512,   // positions whose softmax is one; chunks start at multiples of it
-    MOE_ATTENTION_QUERIES = 64,  // query vectors of a piece
+    MOE_ATTENTION_QUERIES = 128,  // query vectors of a piece
     MOE_ATTENTION_SCORES = MOE_ATTENTION_TILE + 16,  // floats between the scores of query vectors: fours may reach over the tile
 };
 
