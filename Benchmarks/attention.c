@@ -108,6 +108,12 @@ typedef struct layer {
     void *k, *v;
 } layer;
 
+static moe_attention_shape shape_of(const shape *s, int32_t type, layer cache) {
+    return (moe_attention_shape){
+        .k_cache = cache.k, .v_cache = cache.v, .scale = 0.088f, .kv_type = type, .block_size = BLOCK, .heads = s->heads,
+        .kv_heads = s->kv_heads, .head_dim = s->head_dim};
+}
+
 static layer fill(moe_pool *pool, int32_t type, const shape *s, int32_t context, const float *rows, const int32_t *positions,
                   const int32_t *table) {
     const int32_t blocks = (context + BLOCK - 1) / BLOCK;
@@ -121,7 +127,7 @@ static layer fill(moe_pool *pool, int32_t type, const shape *s, int32_t context,
     return result;
 }
 
-static void decode(moe_pool *pool, const shape *s, int32_t type, int32_t context, int32_t sequences, int repetitions) {
+static void decode(moe_pool *pool, const shape *s, int32_t type, int32_t context, int repetitions) {
     if (!wanted("decode", s, type, context)) return;
     const int32_t blocks = (context + BLOCK - 1) / BLOCK;
     const int64_t width = (int64_t)s->heads * s->head_dim;
@@ -129,7 +135,7 @@ static void decode(moe_pool *pool, const shape *s, int32_t type, int32_t context
     int32_t layers = (int32_t)((128u << 20) / bytes);
     layers = layers < 1 ? 1 : layers > 64 ? 64 : layers;
     float *rows = random_floats((size_t)64 * s->kv_heads * s->head_dim + 7);
-    float *q = random_floats((size_t)(sequences * width)), *out = random_floats((size_t)(sequences * width));
+    float *q = random_floats((size_t)width), *out = random_floats((size_t)width);
     int32_t *table = malloc((size_t)blocks * sizeof *table), *positions = malloc((size_t)context * sizeof *positions);
     for (int32_t i = 0; i < blocks; i++) table[i] = i;
     for (int32_t i = 0; i < context; i++) positions[i] = i;
@@ -139,14 +145,10 @@ static void decode(moe_pool *pool, const shape *s, int32_t type, int32_t context
     double ratio[MOST], speed[MOST];
     for (int r = -1; r < repetitions; r++) {
         const double start = now();
-        for (int32_t l = 0; l < layers; l += sequences) {
-            // Sequences of one step are layers here, so that each has a cache of its own.
-            for (int32_t i = 0; i < sequences && l + i < layers; i++) {
-                const moe_attention_shape a = {.k_cache = caches[l + i].k, .v_cache = caches[l + i].v, .scale = 0.088f, .kv_type = type,
-                    .block_size = BLOCK, .heads = s->heads, .kv_heads = s->kv_heads, .head_dim = s->head_dim};
-                const moe_attention_task task = {q, out, table, width, width, 1, context - 1};
-                moe_attention(pool, &a, &task, 1);
-            }
+        for (int32_t l = 0; l < layers; l++) {
+            const moe_attention_shape a = shape_of(s, type, caches[l]);
+            const moe_attention_task task = {q, out, table, width, width, 1, context - 1};
+            moe_attention(pool, &a, &task, 1);
         }
         const double seconds = now() - start, limit = bandwidth(pool);
         if (r < 0) continue;
@@ -176,7 +178,8 @@ static void prefill(moe_pool *pool, const shape *s, int32_t type, int32_t contex
     const layer cache = fill(pool, type, s, context, source, positions, table);
     enum { N = 1024 };
     float *a = random_floats(512 * N), *b = random_floats(N * N), *c = random_floats(512 * N);
-    const moe_matmul_task product = {.weights = b, .input = a, .output = c, .row_bytes = N * 4, .input_stride = N, .output_stride = N,
+    const moe_matmul_task product = {
+        .weights = b, .input = a, .output = c, .row_bytes = N * 4, .input_stride = N, .output_stride = N,
         .weight_type = MOE_TYPE_F32, .m = 512, .n = N, .k = N};
 
     double ratio[MOST], speed[MOST];
@@ -184,8 +187,7 @@ static void prefill(moe_pool *pool, const shape *s, int32_t type, int32_t contex
     for (int32_t i = 0; i < rows; i++) operations += 4.0 * s->heads * s->head_dim * (context - rows + i + 1);
     for (int r = -1; r < repetitions; r++) {
         const double start = now();
-        const moe_attention_shape shape = {.k_cache = cache.k, .v_cache = cache.v, .scale = 0.088f, .kv_type = type, .block_size = BLOCK,
-            .heads = s->heads, .kv_heads = s->kv_heads, .head_dim = s->head_dim};
+        const moe_attention_shape shape = shape_of(s, type, cache);
         const moe_attention_task task = {q, out, table, width, width, rows, context - rows};
         moe_attention(pool, &shape, &task, 1);
         const double middle = now();
@@ -215,7 +217,7 @@ int main(int count, char **arguments) {
     printf("%d threads, kernels %s\n", threads, moe_kernel_name(MOE_TYPE_F16));
     for (size_t i = 0; i < SHAPES; i++) {
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-            for (size_t c = 0; c < 3; c++) decode(pool, &shapes[i], types[t], contexts[c], 1, repetitions);
+            for (size_t c = 0; c < 3; c++) decode(pool, &shapes[i], types[t], contexts[c], repetitions);
         }
     }
     for (size_t i = 0; i < SHAPES; i++) {

@@ -66,8 +66,11 @@ enum {
     SMALL_PIECE = 1 << 15,  // no piece need be smaller
     PIECES_PER_WORKER = 4,  // no piece should be more than a worker's share divided by this
     FEWEST_QUERIES = 32,    // query vectors below which a piece of many is not made smaller
-    MOST_SPLIT_ROWS = 16,   // rows of a task whose positions may be cut: bounds the records
+    MOST_SPLIT_ROWS = 16,   // rows of a task whose positions may be cut
 };
+
+/// Bytes of records of a task above which its positions are not cut.
+static const double most_record_bytes = 64 << 20;
 
 /// How one task is cut: by rows, then heads, then positions.
 typedef struct task_plan {
@@ -143,7 +146,8 @@ static void cut(attention_plan *plan, int32_t piece_heads, double most) {
         p->chunks = divided(end, MOE_ATTENTION_CHUNK) - p->first_chunk;
         p->piece_chunks = p->chunks;
         double work = head_work(shape, task) * p->piece_rows * piece_heads * p->piece_kv_heads;
-        if (task->rows <= MOST_SPLIT_ROWS && work > most) {
+        const double records = (double)task->rows * shape->heads * p->chunks * (double)moe_attention_record(shape->head_dim);
+        if (task->rows <= MOST_SPLIT_ROWS && work > most && records * sizeof(float) <= most_record_bytes) {
             p->piece_chunks = divided(p->chunks, parts_of(work, most, p->chunks));
             work = work / p->chunks * p->piece_chunks;
         }
@@ -156,8 +160,8 @@ static void cut(attention_plan *plan, int32_t piece_heads, double most) {
     }
 }
 
-/// Piece `index` of the plan; its group is what is done when all its chunks are. Row pieces of the same heads follow one another,
-/// so that they find the keys in the cache; the last rows, which see most, come first, so that the work ends evenly.
+/// Piece `index` of the plan; its group is what is done when all its chunks are. Row pieces of the same heads follow one
+/// another, so that they find the keys in the cache; the last rows, which see most, come first, so that the work ends evenly.
 static moe_attention_piece piece_at(const attention_plan *plan, int64_t index, int64_t *group_index) {
     int32_t low = 0, high = plan->count;  // task low begins at or before index, task high after it
     while (high - low > 1) {
@@ -199,7 +203,8 @@ static void run_pieces(void *context, int32_t worker, int32_t workers) {
         const moe_attention_piece piece = piece_at(plan, index, &group);
         plan->kernel.run(&piece, scratch);
         if (piece.partials == NULL) continue;
-        if (atomic_fetch_sub_explicit(&plan->waiting[group], 1, memory_order_acq_rel) == 1) plan->kernel.finish(&piece, scratch);
+        const int last = atomic_fetch_sub_explicit(&plan->waiting[group], 1, memory_order_acq_rel) == 1;
+        if (last) plan->kernel.finish(&piece, scratch);
     }
 }
 

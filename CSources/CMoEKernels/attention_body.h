@@ -32,8 +32,8 @@ _Static_assert(CHUNK % TILE == 0, "chunks are whole tiles");
 // ---------------------------------------------------------------------------------------------------------------------
 // Softmax
 
-/// Scores of one query become weights, of positions that it does not see 0; top and total are its running maximum and sum. Returns what the output so far must be
-/// multiplied by.
+/// Scores of one query become weights, of positions that it does not see 0; top and total are its running maximum and sum.
+/// Returns what the output so far must be multiplied by.
 static float soften(float *scores, span seen, float *top, float *total) {
     if (seen.first > 0 || seen.end < TILE) {
         for (int32_t i = 0; i < TILE; i++) scores[i] = i >= seen.first && i < seen.end ? scores[i] : -INFINITY;
@@ -83,7 +83,8 @@ INLINE int32_t first_seen(int32_t position, int32_t window) {
 }
 
 /// The page of a cache that holds position p of one of the piece's heads.
-INLINE const char *page_at(const moe_attention_piece *piece, const moe_kv_layout *layout, const void *cache, int32_t kv, int32_t p) {
+INLINE const char *page_at(const moe_attention_piece *piece, const moe_kv_layout *layout, const void *cache, int32_t kv,
+                           int32_t p) {
     const int64_t block = piece->task->block_table[p / piece->shape->block_size];
     return (const char *)cache + (block * piece->shape->kv_heads + piece->kv_head + kv) * layout->page_bytes;
 }
@@ -113,7 +114,7 @@ static run_of_rows run_at(const moe_attention_piece *piece, const void *cache, i
 
 /// What a piece works with, in its scratch.
 typedef struct state {
-    float *q, *out, *all, *tile, *scales, *scores;  // [QUERIES][d] three times, [TILE][d], [TILE][scales], [QUERIES][SCORE_STRIDE]
+    float *q, *out, *all, *tile, *scales, *scores;  // [QUERIES][d] three times, [TILE][d], [TILE][scales], [QUERIES][…]
     float *top, *total, *all_top, *all_total;       // [QUERIES]
 } state;
 
@@ -256,7 +257,8 @@ static void run(const moe_attention_piece *piece, float *scratch) {
         if (piece->partials == NULL && !seen) continue;
         for (int32_t i = 0; i < count; i++) {
             if (piece->partials == NULL) {
-                add_chunk(s.top[i], s.total[i], s.out + (size_t)i * d, &s.all_top[i], &s.all_total[i], s.all + (size_t)i * d, d);
+                add_chunk(s.top[i], s.total[i], s.out + (size_t)i * d, &s.all_top[i], &s.all_total[i],
+                          s.all + (size_t)i * d, d);
                 continue;
             }
             float *partial = records(piece, i, record) + (size_t)(chunk - piece->partial_chunk) * record;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vectors of the attention kernels, included once per ISA by attention_body.h: LANES floats, and elements of the cache as floats.
+// Vectors of LANES floats for the attention kernels, included once per ISA by attention_body.h.
 
 #include <stdint.h>
 #include <string.h>

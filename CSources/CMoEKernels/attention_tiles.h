@@ -131,7 +131,8 @@ static void add_values(const float *p, int32_t count, const span *spans, const f
         }
         if (common.first >= common.end) common.first = common.end = end;
         for (int32_t i = r; i < r + VALUE_ROWS; i++) {
-            value_row(p + i * SCORE_STRIDE, v, d, most(first, spans[i].first), least(common.first, spans[i].end), out + (size_t)i * d);
+            value_row(p + i * SCORE_STRIDE, v, d, most(first, spans[i].first), least(common.first, spans[i].end),
+                      out + (size_t)i * d);
         }
         if (common.first < common.end) {
             value_rows(p + r * SCORE_STRIDE, v, d, common.first, common.end, out + (size_t)r * d);
@@ -249,8 +250,8 @@ INLINE void score_single(const int32_t type, const float *q, const run_of_rows *
 }
 
 /// Queries r..<r + rows, and so on while there are so many. Returns how many are done.
-INLINE int32_t score_groups(const int32_t type, const int32_t rows, const float *q, int32_t r, int32_t count, const run_of_rows *k,
-                            size_t d, float *scores) {
+INLINE int32_t score_groups(const int32_t type, const int32_t rows, const float *q, int32_t r, int32_t count,
+                            const run_of_rows *k, size_t d, float *scores) {
     for (; r + rows <= count; r += rows) {
         for (int32_t p = 0; p < k->count; p += 2) {
             if (r == 0) fetch_ahead(k->rows + (int64_t)p * k->row_bytes, 2 * k->row_bytes, k->ahead);
@@ -270,8 +271,8 @@ INLINE void score_direct(const int32_t type, const float *q, int32_t count, cons
 }
 
 /// out[rows][vectors of d from element j on] += p[rows] v[first..<end], positions in ascending order.
-INLINE void value_direct_tile(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, const run_of_rows *v,
-                              size_t j, size_t d, int32_t first, int32_t end, bool ahead, float *out) {
+INLINE void value_direct_tile(const int32_t type, const int32_t rows, const int32_t vectors, const float *p,
+                              const run_of_rows *v, size_t j, size_t d, int32_t first, int32_t end, bool ahead, float *out) {
     const size_t element_bytes = type == MOE_TYPE_F16 ? 2 : type == MOE_TYPE_Q8_0 ? 1 : 4;
     vector sum[8][8];
 #pragma clang loop unroll(full)
@@ -300,8 +301,8 @@ INLINE void value_direct_tile(const int32_t type, const int32_t rows, const int3
     }
 }
 
-INLINE void value_direct_rows(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, const run_of_rows *v,
-                              size_t d, int32_t first, int32_t end, bool ahead, float *out) {
+INLINE void value_direct_rows(const int32_t type, const int32_t rows, const int32_t vectors, const float *p,
+                              const run_of_rows *v, size_t d, int32_t first, int32_t end, bool ahead, float *out) {
     size_t j = 0;
     if (first >= end) return;
     for (; j + (size_t)vectors * LANES <= d; j += (size_t)vectors * LANES) {
@@ -311,8 +312,8 @@ INLINE void value_direct_rows(const int32_t type, const int32_t rows, const int3
 }
 
 /// Queries r..<r + rows, and so on while there are so many that see the same. Returns how many are done.
-INLINE int32_t value_groups(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, int32_t r, int32_t count,
-                            const span *spans, const run_of_rows *v, size_t d, float *out) {
+INLINE int32_t value_groups(const int32_t type, const int32_t rows, const int32_t vectors, const float *p, int32_t r,
+                            int32_t count, const span *spans, const run_of_rows *v, size_t d, float *out) {
     for (; r + rows <= count; r += rows) {
         for (int32_t i = r + 1; i < r + rows; i++) {
             if (spans[i].first != spans[r].first || spans[i].end != spans[r].end) return r;

@@ -288,8 +288,10 @@ int32_t moe_pool_threads(const moe_pool *pool) { return pool->threads; }
 void *moe_pool_scratch(moe_pool *pool, int32_t worker, size_t bytes) {
     moe_scratch *scratch = &pool->scratch[worker];
     if (bytes <= scratch->bytes && scratch->memory != NULL) return scratch->memory;
-    if (bytes > SIZE_MAX - SCRATCH_GRAIN) return NULL;
-    const size_t rounded = (bytes / SCRATCH_GRAIN + 1) * SCRATCH_GRAIN;
+    if (bytes > SIZE_MAX / 2) return NULL;
+    // Half as much again where it grows, so that what grows with the context is rarely allocated anew.
+    const size_t more = scratch->bytes + scratch->bytes / 2, wanted = bytes > more ? bytes : more;
+    const size_t rounded = (wanted / SCRATCH_GRAIN + 1) * SCRATCH_GRAIN;
     free(scratch->memory);
     scratch->memory = NULL;
     scratch->bytes = 0;

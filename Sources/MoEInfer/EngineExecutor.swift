@@ -63,13 +63,18 @@ package final class EngineExecutor: SerialExecutor {
 
     private let queue = Queue()
 
-    /// - Parameter prepare: runs on the new thread before everything else.
+    /// - Parameters:
+    ///   - stackBytes: of the new thread; nil: as the system has it
+    ///   - prepare: runs on the new thread before everything else
     /// - Throws: ``ResourceError`` when the thread cannot be started.
-    package init(prepare: @escaping @Sendable () -> Void = {}) throws {
+    package init(stackBytes: Int? = nil, prepare: @escaping @Sendable () -> Void = {}) throws {
         let start = Unmanaged.passRetained(Start(queue: queue, prepare: prepare))
-        var thread = pthread_t()
+        var (thread, attributes) = (pthread_t(), pthread_attr_t())
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        if let stackBytes { pthread_attr_setstacksize(&attributes, stackBytes) }
         let error = pthread_create(
-            &thread, nil,
+            &thread, &attributes,
             { argument in
                 let start = Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
                 start.prepare()

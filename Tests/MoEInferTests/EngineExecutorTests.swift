@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import MoECompute
 import MoEInfer
 import Synchronization
 import Testing
@@ -51,6 +52,15 @@ import Testing
         #expect(gone.contains("/task/"))
         for _ in 0..<5000 where access(gone, F_OK) == 0 { try await Task.sleep(for: .milliseconds(1)) }
         #expect(access(gone, F_OK) != 0)
+    }
+
+    /// Prevents a hang: without a thread there is an error, not a job that never runs.
+    @Test func aThreadThatCannotBeIsAnError() {
+        #expect {
+            try EngineExecutor(stackBytes: 1 << 56)
+        } throws: { error in
+            (error as? ResourceError)?.description.contains("the engine's thread") == true
+        }
     }
 
     /// `/proc/PID/task/TID` of the calling thread. (Compilers take pthread_self for a constant, across threads too.)
