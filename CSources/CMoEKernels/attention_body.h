@@ -5,180 +5,48 @@
 //   SCORE_ROWS                            query vectors of a register tile of scores (times 4 keys)
 //   VALUE_ROWS, VALUE_VECTORS             query vectors and vectors of head_dim of a register tile of outputs
 //   void half_row(const uint16_t *, float *, int32_t n)   IEEE half to float
-//   NAME                                  the function's name
+//   NAME                                  the kernel's name
+// and may define, to read the keys and values of few queries straight from the cache:
+//   DIRECT_QUERIES                        up to how many queries
+//   DIRECT_ROWS                           query vectors of a register tile then: 4, or 8 where there are 32 registers
+//   LOAD_HALF(p), LOAD_BYTES(p)           LANES float16, or int8, as floats
 //
-// Per tile of positions: scores = q k^T, online softmax (Milakov and Gimelshein 2018), outputs += p v.
+// Per tile of positions: scores = q k^T, online softmax (Milakov and Gimelshein 2018), outputs += p v. Every chunk of
+// MOE_ATTENTION_CHUNK positions has a softmax of its own; chunks are put together in ascending order.
 //
 // Order of summation, the same however rows are grouped: a score adds head_dim in LANES lanes and the lanes in a fixed tree;
-// an output adds positions in ascending order, tile after tile; tiles start at multiples of MOE_ATTENTION_TILE. So a row's
-// result does not depend on the rows, heads and threads that it is computed with. Positions that a row does not see are never
-// multiplied into it: their memory may hold anything.
+// an output adds positions in ascending order, tile after tile; tiles and chunks start at multiples of their size. So a row's
+// result does not depend on the rows, heads and threads that it is computed with. Elements of the cache become floats without
+// rounding (float16; int8 times float16), so it does not matter either who unpacks them. Positions that a row does not see are
+// never multiplied into it: their memory may hold anything.
 
 #include <math.h>
 #include <string.h>
 
-#include "attention_kernel.h"
+#include "attention_tiles.h"
 #include "exp_float.h"
 
-typedef float vector __attribute__((vector_size(LANES * 4)));
-typedef float vector4 __attribute__((vector_size(16)));
-#define INLINE static inline __attribute__((always_inline))
+enum { CHUNK = MOE_ATTENTION_CHUNK };
+_Static_assert(CHUNK % TILE == 0, "chunks are whole tiles");
 
-enum { TILE = MOE_ATTENTION_TILE };
+// ---------------------------------------------------------------------------------------------------------------------
+// Softmax
 
-INLINE vector load(const float *x) {
-    vector v;
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-INLINE void store(float *x, vector v) { memcpy(x, &v, sizeof v); }
-
-/// The sum of the lanes in a fixed tree: halves onto halves down to four lanes.
-INLINE vector4 fold(vector v) {
-#if LANES == 16
-    typedef float vector8 __attribute__((vector_size(32)));
-    const vector8 half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-                         __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-    return __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
-#elif LANES == 8
-    return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
-#else
-    return v;
-#endif
-}
-
-/// The sums of four vectors.
-INLINE vector4 sums(vector a, vector b, vector c, vector d) {
-    const vector4 e = fold(a), f = fold(b), g = fold(c), h = fold(d);
-    const vector4 ef = __builtin_shufflevector(e, f, 0, 4, 1, 5) + __builtin_shufflevector(e, f, 2, 6, 3, 7);
-    const vector4 gh = __builtin_shufflevector(g, h, 0, 4, 1, 5) + __builtin_shufflevector(g, h, 2, 6, 3, 7);
-    return __builtin_shufflevector(ef, gh, 0, 1, 4, 5) + __builtin_shufflevector(ef, gh, 2, 3, 6, 7);
-}
-
-/// scores[rows][4] = q[rows] . k[4]
-INLINE void score_tile(const int32_t rows, const float *q, const float *k, size_t d, float *scores) {
-    vector sum[4][4] = {0};
-    for (size_t i = 0; i < d; i += LANES) {
-        const vector k0 = load(k + i), k1 = load(k + d + i), k2 = load(k + 2 * d + i), k3 = load(k + 3 * d + i);
-#pragma clang loop unroll(full)
-        for (int32_t r = 0; r < rows; r++) {
-            const vector x = load(q + (size_t)r * d + i);
-            sum[r][0] += x * k0;
-            sum[r][1] += x * k1;
-            sum[r][2] += x * k2;
-            sum[r][3] += x * k3;
-        }
-    }
-#pragma clang loop unroll(full)
-    for (int32_t r = 0; r < rows; r++) {
-        const vector4 result = sums(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
-        memcpy(scores + r * TILE, &result, sizeof result);
-    }
-}
-
-/// scores[count][TILE], positions first..<end of the tile (rounded outwards to fours).
-static void score(const float *q, int32_t count, const float *k, size_t d, int32_t first, int32_t end, float *scores) {
-    int32_t r = 0;
-    for (; r + SCORE_ROWS <= count; r += SCORE_ROWS) {
-        for (int32_t p = first / 4 * 4; p < end; p += 4) {
-            score_tile(SCORE_ROWS, q + (size_t)r * d, k + (size_t)p * d, d, scores + r * TILE + p);
-        }
-    }
-    for (; r < count; r++) {
-        for (int32_t p = first / 4 * 4; p < end; p += 4) {
-            score_tile(1, q + (size_t)r * d, k + (size_t)p * d, d, scores + r * TILE + p);
-        }
-    }
-}
-
-/// out[rows][vectors of d] += p[rows][first..<end] v[first..<end], positions in ascending order.
-INLINE void value_tile(const int32_t rows, const int32_t vectors, const float *p, const float *v, size_t d, int32_t first,
-                       int32_t end, float *out) {
-    vector sum[4][8];
-#pragma clang loop unroll(full)
-    for (int32_t r = 0; r < rows; r++) {
-#pragma clang loop unroll(full)
-        for (int32_t j = 0; j < vectors; j++) sum[r][j] = load(out + (size_t)r * d + j * LANES);
-    }
-    for (int32_t i = first; i < end; i++) {
-#pragma clang loop unroll(full)
-        for (int32_t j = 0; j < vectors; j++) {
-            const vector x = load(v + (size_t)i * d + j * LANES);
-#pragma clang loop unroll(full)
-            for (int32_t r = 0; r < rows; r++) sum[r][j] += p[r * TILE + i] * x;
-        }
-    }
-#pragma clang loop unroll(full)
-    for (int32_t r = 0; r < rows; r++) {
-#pragma clang loop unroll(full)
-        for (int32_t j = 0; j < vectors; j++) store(out + (size_t)r * d + j * LANES, sum[r][j]);
-    }
-}
-
-static void value_row(const float *p, const float *v, size_t d, int32_t first, int32_t end, float *out) {
-    size_t j = 0;
-    if (first >= end) return;
-    for (; j + 8 * LANES <= d; j += 8 * LANES) value_tile(1, 8, p, v + j, d, first, end, out + j);
-    for (; j + 2 * LANES <= d; j += 2 * LANES) value_tile(1, 2, p, v + j, d, first, end, out + j);
-    for (; j < d; j += LANES) value_tile(1, 1, p, v + j, d, first, end, out + j);
-}
-
-static void value_rows(const float *p, const float *v, size_t d, int32_t first, int32_t end, float *out) {
-    size_t j = 0;
-    for (; j + VALUE_VECTORS * LANES <= d; j += VALUE_VECTORS * LANES) {
-        value_tile(VALUE_ROWS, VALUE_VECTORS, p, v + j, d, first, end, out + j);
-    }
-    for (; j < d; j += LANES) value_tile(VALUE_ROWS, 1, p, v + j, d, first, end, out + j);
-}
-
-/// The positions of a tile that a query sees, counted from the tile's start: first..<end, none if first >= end.
-typedef struct span {
-    int32_t first, end;
-} span;
-
-INLINE int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
-INLINE int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
-
-/// The first position that the row at `position` sees.
-INLINE int32_t first_seen(int32_t position, int32_t window) {
-    return window > 0 && position >= window ? position - window + 1 : 0;
-}
-
-static void add_values(const float *p, int32_t count, const span *spans, const float *v, size_t d, float *out) {
-    int32_t r = 0;
-    for (; r + VALUE_ROWS <= count; r += VALUE_ROWS) {
-        // What all rows of the register tile see, with what is before it and after it row by row.
-        span common = spans[r];
-        for (int32_t i = 1; i < VALUE_ROWS; i++) {
-            common.first = most(common.first, spans[r + i].first);
-            common.end = least(common.end, spans[r + i].end);
-        }
-        if (common.first >= common.end) common.first = common.end = TILE;
-        for (int32_t i = r; i < r + VALUE_ROWS; i++) {
-            value_row(p + i * TILE, v, d, spans[i].first, least(spans[i].end, common.first), out + (size_t)i * d);
-        }
-        if (common.first < common.end) {
-            value_rows(p + r * TILE, v, d, common.first, common.end, out + (size_t)r * d);
-            for (int32_t i = r; i < r + VALUE_ROWS; i++) {
-                value_row(p + i * TILE, v, d, common.end, spans[i].end, out + (size_t)i * d);
-            }
-        }
-    }
-    for (; r < count; r++) value_row(p + r * TILE, v, d, spans[r].first, spans[r].end, out + (size_t)r * d);
-}
-
-/// Scores of one query become weights; top and total are its running maximum and sum. Returns what the output so far must be
-/// multiplied by.
+/// Scores of one query become weights, of positions that it does not see 0; top and total are its running maximum and sum.
+/// Returns what the output so far must be multiplied by.
 static float soften(float *scores, span seen, float *top, float *total) {
-    for (int32_t i = 0; i < TILE; i++) scores[i] = i >= seen.first && i < seen.end ? scores[i] : -INFINITY;
-    float lanes[8];
-    for (int32_t j = 0; j < 8; j++) lanes[j] = *top;
-    for (int32_t i = 0; i < TILE; i += 8) {
-        for (int32_t j = 0; j < 8; j++) lanes[j] = scores[i + j] > lanes[j] ? scores[i + j] : lanes[j];
+    if (seen.first > 0 || seen.end < TILE) {
+        for (int32_t i = 0; i < TILE; i++) scores[i] = i >= seen.first && i < seen.end ? scores[i] : -INFINITY;
     }
-    float highest = lanes[0];
-    for (int32_t j = 1; j < 8; j++) highest = lanes[j] > highest ? lanes[j] : highest;
-
+    float lanes[16];
+    for (int32_t j = 0; j < 16; j++) lanes[j] = *top;
+    for (int32_t i = 0; i < TILE; i += 16) {
+        for (int32_t j = 0; j < 16; j++) lanes[j] = scores[i + j] > lanes[j] ? scores[i + j] : lanes[j];
+    }
+    for (int32_t half = 8; half > 0; half /= 2) {
+        for (int32_t j = 0; j < half; j++) lanes[j] = lanes[j + half] > lanes[j] ? lanes[j + half] : lanes[j];
+    }
+    const float highest = lanes[0];
     const float keep = moe_exp(*top - highest);
     float sum = 0;
     for (int32_t i = 0; i < TILE; i++) scores[i] = moe_exp(scores[i] - highest);
@@ -191,87 +59,229 @@ static float soften(float *scores, span seen, float *top, float *total) {
     return keep;
 }
 
-/// Where the piece's head of a position lies in a cache array, counted in elements.
-INLINE int64_t place(const moe_attention_piece *piece, int32_t position) {
-    const moe_attention_shape *shape = piece->shape;
-    const int64_t block = piece->task->block_table[position / shape->block_size];
-    return ((block * shape->block_size + position % shape->block_size) * shape->kv_heads + piece->kv_head) * shape->head_dim;
+/// Puts a chunk of one query to those before it: maximum, sum and output[d]. A chunk that the query does not see has sum 0.
+static void add_chunk(float top, float total, const float *out, float *all_top, float *all_total, float *all, size_t d) {
+    if (total == 0) return;
+    if (*all_total == 0) {
+        *all_top = top;
+        *all_total = total;
+        memcpy(all, out, d * sizeof *all);
+        return;
+    }
+    const float highest = top > *all_top ? top : *all_top;
+    const float keep = moe_exp(*all_top - highest), add = moe_exp(top - highest);
+    *all_total = *all_total * keep + total * add;
+    for (size_t j = 0; j < d; j++) all[j] = all[j] * keep + out[j] * add;
+    *all_top = highest;
 }
 
-INLINE const char *element(const moe_attention_shape *shape, const void *cache, int64_t index) {
-    return (const char *)cache + index * (shape->kv_type == MOE_TYPE_F16 ? 2 : 4);
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The first position that the row at `position` sees.
+INLINE int32_t first_seen(int32_t position, int32_t window) {
+    return window > 0 && position >= window ? position - window + 1 : 0;
 }
 
-/// Positions first..<end of a paged cache as floats at tile[position - start][d], padded with zeros. places[position - start]
-/// are their places. While a row is converted, the row at next_places of next_cache is fetched, which is read after this tile:
-/// the heads of a position lie apart, so that the CPU does not foresee the next row by itself.
-INLINE void unpack(const moe_attention_piece *piece, const void *cache, const int64_t *places, int32_t start, int32_t first,
-                   int32_t end, size_t d, float *tile, const void *next_cache, const int64_t *next_places, int32_t next_count) {
+/// The page of a cache that holds position p of one of the piece's heads.
+INLINE const char *page_at(const moe_attention_piece *piece, const moe_kv_layout *layout, const void *cache, int32_t kv,
+                           int32_t p) {
+    const int64_t block = piece->task->block_table[p / piece->shape->block_size];
+    return (const char *)cache + (block * piece->shape->kv_heads + piece->kv_head + kv) * layout->page_bytes;
+}
+
+/// Positions p..<end of one of the piece's heads, as far as they are in one page of a cache. Scales become floats at `scales`.
+/// What is read next: heads of a block lie next to one another, so what follows; where only some heads are read, the page of the
+/// next, or that of the first for the next block, up to position `last`.
+static run_of_rows run_at(const moe_attention_piece *piece, const void *cache, int32_t kv, int32_t p, int32_t end, int32_t last,
+                          float *scales) {
     const moe_attention_shape *shape = piece->shape;
-    const int32_t head_dim = shape->head_dim, row_bytes = head_dim * (shape->kv_type == MOE_TYPE_F16 ? 2 : 4);
-    for (int32_t i = first - start; i < end - start; i++) {
-        if (i < next_count) {
-            const char *next = element(shape, next_cache, next_places[i]);
-            for (int32_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(next + byte);
+    const moe_kv_layout layout = moe_kv_layout_of(shape->kv_type, shape->block_size, shape->head_dim);
+    const int32_t slot = p % shape->block_size;
+    const char *page = page_at(piece, &layout, cache, kv, p);
+    run_of_rows run = {.rows = page + slot * layout.row_bytes, .scales = scales, .scale_count = moe_kv_scales(shape->head_dim)};
+    run.count = least(end - p, shape->block_size - slot);
+    run.row_bytes = (int32_t)layout.row_bytes;
+    run.head_dim = shape->head_dim;
+    if (piece->kv_heads == shape->kv_heads && piece->kv_heads > 1) run.ahead = AHEAD_BYTES;
+    else if (kv + 1 < piece->kv_heads) run.ahead = layout.page_bytes;
+    else if (p + run.count < last) run.ahead = page_at(piece, &layout, cache, 0, p + run.count) - page;
+    if (shape->kv_type == MOE_TYPE_Q8_0) {
+        const char *source = page + layout.scales_at + slot * layout.scale_bytes;
+        half_row((const uint16_t *)(const void *)source, scales, run.count * run.scale_count);
+    }
+    return run;
+}
+
+/// What a piece works with, in its scratch.
+typedef struct state {
+    float *q, *out, *all, *tile, *scales, *scores;  // [QUERIES][d] three times, [TILE][d], [TILE][scales], [QUERIES][…]
+    float *top, *total, *all_top, *all_total;       // [QUERIES]
+} state;
+
+static state state_in(float *scratch, int32_t head_dim) {
+    const size_t d = moe_attention_padded(head_dim), queries = MOE_ATTENTION_QUERIES;
+    state s = {.q = scratch};
+    s.out = s.q + queries * d;
+    s.all = s.out + queries * d;
+    s.tile = s.all + queries * d;
+    s.scores = s.tile + TILE * d;
+    s.top = s.scores + queries * SCORE_STRIDE;
+    s.total = s.top + queries;
+    s.all_top = s.total + queries;
+    s.all_total = s.all_top + queries;
+    s.scales = s.all_total + queries;
+    return s;
+}
+
+/// The chunk's part of the piece: positions begin..<end. Heads of a block of positions lie next to one another: they are read
+/// one after the other, before the next block.
+static void run_chunk(const moe_attention_piece *piece, const state *s, int32_t begin, int32_t end, bool direct) {
+    const moe_attention_shape *shape = piece->shape;
+    const int32_t per_kv = piece->rows * piece->heads, count = per_kv * piece->kv_heads, type = shape->kv_type;
+    const size_t d = moe_attention_padded(shape->head_dim);
+    const int32_t first_position = piece->task->first_position + piece->first_row;
+    (void)direct;
+    for (int32_t i = 0; i < count; i++) {
+        s->top[i] = -INFINITY;
+        s->total[i] = 0;
+    }
+    memset(s->out, 0, (size_t)count * d * sizeof *s->out);
+
+    for (int32_t start = begin / TILE * TILE; start < end; start += TILE) {
+        const int32_t first = most(begin, start), last = least(end - start, TILE) + start;
+        for (int32_t p = first, step; p < last; p += step) {
+            step = last - p;
+            // Rows before p see none of these keys.
+            const int32_t blind = most(p - first_position, 0) * piece->heads;
+            for (int32_t kv = 0; kv < piece->kv_heads; kv++) {
+                const run_of_rows k = run_at(piece, shape->k_cache, kv, p, last, end, s->scales);
+                const float *q = s->q + (size_t)(kv * per_kv + blind) * d;
+                float *scores = s->scores + (kv * per_kv + blind) * SCORE_STRIDE + (p - start);
+                step = k.count;
+#ifdef DIRECT_QUERIES
+                if (direct) {
+                    score_few(type, q, per_kv - blind, &k, d, scores);
+                    continue;
+                }
+#endif
+                score_unpacking(type, q, per_kv - blind, &k, d, s->tile, scores);
+            }
         }
-        float *out = tile + (size_t)i * d;
-        const char *row = element(shape, cache, places[i]);
-        if (shape->kv_type == MOE_TYPE_F16) half_row((const uint16_t *)row, out, head_dim);
-        else memcpy(out, row, (size_t)row_bytes);
-        for (size_t j = (size_t)head_dim; j < d; j++) out[j] = 0;
+
+        span spans[MOE_ATTENTION_QUERIES];  // the same for all kv heads
+        for (int32_t i = 0; i < count; i++) {
+            const int32_t position = first_position + i % per_kv / piece->heads;
+            const span seen = {most(first, first_seen(position, shape->window)) - start, least(last, position + 1) - start};
+            if (i < per_kv) spans[i] = seen;
+            if (seen.first >= seen.end) continue;
+            const float keep = soften(s->scores + i * SCORE_STRIDE, seen, &s->top[i], &s->total[i]);
+            if (keep == 1) continue;
+            for (size_t j = 0; j < d; j++) s->out[(size_t)i * d + j] *= keep;
+        }
+
+        for (int32_t p = first, step; p < last; p += step) {
+            step = last - p;
+            for (int32_t kv = 0; kv < piece->kv_heads; kv++) {
+                const run_of_rows v = run_at(piece, shape->v_cache, kv, p, last, end, s->scales);
+                const float *weights = s->scores + kv * per_kv * SCORE_STRIDE;
+                float *out = s->out + (size_t)(kv * per_kv) * d;
+                step = v.count;
+#ifdef DIRECT_QUERIES
+                if (direct) {
+                    add_values_few(type, weights, per_kv, spans, &v, d, p - start, out);
+                    continue;
+                }
+#endif
+                add_values_unpacking(type, weights, per_kv, spans, &v, d, p - start, s->tile, out);
+            }
+        }
     }
 }
 
-void NAME(const moe_attention_piece *piece, float *scratch) {
+/// The row and the query head of a piece's query vector: those of a kv head follow one another, by row.
+typedef struct query_place {
+    int64_t row, head;
+} query_place;
+
+INLINE query_place place_of(const moe_attention_piece *piece, int32_t query) {
+    const int32_t group = piece->shape->heads / piece->shape->kv_heads, kv = query / (piece->rows * piece->heads);
+    return (query_place){piece->first_row + query / piece->heads % piece->rows,
+                         (piece->kv_head + kv) * group + piece->skipped + query % piece->heads};
+}
+
+INLINE int32_t query_count(const moe_attention_piece *piece) { return piece->rows * piece->heads * piece->kv_heads; }
+
+/// Divides by the sums: the piece's rows of the result.
+static void write_rows(const moe_attention_piece *piece, const state *s) {
+    const int32_t head_dim = piece->shape->head_dim;
+    const size_t d = moe_attention_padded(head_dim);
+    for (int32_t i = 0; i < query_count(piece); i++) {
+        const query_place place = place_of(piece, i);
+        float *target = piece->task->out + place.row * piece->task->out_stride + place.head * head_dim;
+        for (int32_t j = 0; j < head_dim; j++) target[j] = s->all[(size_t)i * d + j] / s->all_total[i];
+    }
+}
+
+/// Where the records of a query of the piece begin.
+INLINE float *records(const moe_attention_piece *piece, int32_t query, size_t record) {
+    const query_place place = place_of(piece, query);
+    return piece->partials + (size_t)(place.row * piece->shape->heads + place.head) * (size_t)piece->partial_chunks * record;
+}
+
+static void run(const moe_attention_piece *piece, float *scratch) {
     const moe_attention_shape *shape = piece->shape;
     const moe_attention_task *task = piece->task;
-    const int32_t head_dim = shape->head_dim, heads = piece->heads, count = piece->rows * heads;
-    const size_t d = moe_attention_padded(head_dim);
-    float *q = scratch, *out = q + MOE_ATTENTION_QUERIES * d, *k = out + MOE_ATTENTION_QUERIES * d, *v = k + TILE * d;
-    float *scores = v + TILE * d, *top = scores + MOE_ATTENTION_QUERIES * TILE, *total = top + MOE_ATTENTION_QUERIES;
-
+    const int32_t head_dim = shape->head_dim, count = query_count(piece);
+    const size_t d = moe_attention_padded(head_dim), record = moe_attention_record(head_dim);
+    const state s = state_in(scratch, head_dim);
     for (int32_t i = 0; i < count; i++) {
-        const int64_t row = piece->first_row + i / heads, head = piece->first_head + i % heads;
-        const float *source = task->q + row * task->q_stride + head * head_dim;
-        for (int32_t j = 0; j < head_dim; j++) q[(size_t)i * d + j] = source[j] * shape->scale;
-        for (size_t j = (size_t)head_dim; j < d; j++) q[(size_t)i * d + j] = 0;
-        top[i] = -INFINITY;
-        total[i] = 0;
+        const query_place place = place_of(piece, i);
+        const float *source = task->q + place.row * task->q_stride + place.head * head_dim;
+        for (int32_t j = 0; j < head_dim; j++) s.q[(size_t)i * d + j] = source[j] * shape->scale;
+        for (size_t j = (size_t)head_dim; j < d; j++) s.q[(size_t)i * d + j] = 0;
+        s.all_top[i] = -INFINITY;
+        s.all_total[i] = 0;
     }
-    memset(out, 0, (size_t)count * d * sizeof *out);
 
     const int32_t first_position = task->first_position + piece->first_row;
-    const int32_t end_position = first_position + piece->rows;
-    const int32_t begin = first_seen(first_position, shape->window);
-    int64_t places[2][TILE];
-    int32_t now = 0;
-    for (int32_t p = begin; p < least(end_position, begin / TILE * TILE + TILE); p++) places[0][p % TILE] = place(piece, p);
-    for (int32_t start = begin / TILE * TILE; start < end_position; start += TILE, now ^= 1) {
-        const int32_t first = most(begin, start), end = least(end_position, start + TILE);
-        const int64_t *here = places[now];
-        unpack(piece, shape->k_cache, here, start, first, end, d, k, shape->v_cache, here, end - start);
-        score(q, count, k, d, first - start, end - start, scores);
-
-        span spans[MOE_ATTENTION_QUERIES];
+    const int32_t seen_end = first_position + piece->rows, seen_begin = first_seen(first_position, shape->window);
+#ifdef DIRECT_QUERIES
+    const bool direct = piece->rows * piece->heads <= DIRECT_QUERIES && (size_t)head_dim == d;
+#else
+    const bool direct = false;
+#endif
+    for (int32_t chunk = piece->first_chunk; chunk < piece->end_chunk; chunk++) {
+        const int32_t begin = most(seen_begin, chunk * CHUNK), end = least(seen_end - chunk * CHUNK, CHUNK) + chunk * CHUNK;
+        const bool seen = begin < end;
+        if (seen) run_chunk(piece, &s, begin, end, direct);
+        if (piece->partials == NULL && !seen) continue;
         for (int32_t i = 0; i < count; i++) {
-            const int32_t position = first_position + i / heads;
-            const span seen = {most(0, first_seen(position, shape->window) - start), least(TILE, position + 1 - start)};
-            spans[i] = seen;
-            if (seen.first >= seen.end) continue;
-            const float keep = soften(scores + i * TILE, seen, &top[i], &total[i]);
-            if (keep == 1) continue;
-            for (size_t j = 0; j < d; j++) out[(size_t)i * d + j] *= keep;
+            if (piece->partials == NULL) {
+                add_chunk(s.top[i], s.total[i], s.out + (size_t)i * d, &s.all_top[i], &s.all_total[i],
+                          s.all + (size_t)i * d, d);
+                continue;
+            }
+            float *partial = records(piece, i, record) + (size_t)(chunk - piece->partial_chunk) * record;
+            partial[0] = s.top[i];
+            partial[1] = seen ? s.total[i] : 0;
+            if (seen) memcpy(partial + 16, s.out + (size_t)i * d, d * sizeof *partial);
         }
-        int64_t *next = places[now ^ 1];
-        const int32_t next_count = most(0, least(end_position - end, TILE));
-        for (int32_t i = 0; i < next_count; i++) next[i] = place(piece, end + i);
-        unpack(piece, shape->v_cache, here, start, first, end, d, v, shape->k_cache, next, next_count);
-        add_values(scores, count, spans, v, d, out);
     }
-
-    for (int32_t i = 0; i < count; i++) {
-        const int64_t row = piece->first_row + i / heads, head = piece->first_head + i % heads;
-        float *target = task->out + row * task->out_stride + head * head_dim;
-        for (int32_t j = 0; j < head_dim; j++) target[j] = out[(size_t)i * d + j] / total[i];
-    }
+    if (piece->partials == NULL) write_rows(piece, &s);
 }
+
+static void finish(const moe_attention_piece *piece, float *scratch) {
+    const int32_t head_dim = piece->shape->head_dim;
+    const size_t d = moe_attention_padded(head_dim), record = moe_attention_record(head_dim);
+    const state s = state_in(scratch, head_dim);
+    for (int32_t i = 0; i < query_count(piece); i++) {
+        const float *partial = records(piece, i, record);
+        s.all_total[i] = 0;
+        for (int32_t c = 0; c < piece->partial_chunks; c++, partial += record) {
+            add_chunk(partial[0], partial[1], partial + 16, &s.all_top[i], &s.all_total[i], s.all + (size_t)i * d, d);
+        }
+    }
+    write_rows(piece, &s);
+}
+
+const moe_attention_kernel NAME = {run, finish};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The row kernels of one ISA: what row_ops.c, attention.c and attention.c compute a row with. Each is complete in ref/ and
+// The row kernels of one ISA: what row_ops.c and attention.c compute a row with. Each is complete in ref/ and
 // overridden in x86/ and arm/. The loops are written once, in row_kernels_body.h.
 #ifndef MOE_ROW_KERNELS_H
 #define MOE_ROW_KERNELS_H
@@ -24,6 +24,8 @@ typedef struct moe_row_kernels {
     void (*softmax)(float *x, int32_t n);
     /// float32 to IEEE half, to nearest even.
     void (*to_half)(const float *x, uint16_t *y, int64_t count);
+    /// float32 to int8 in blocks of 32, the last of what is left, with the scales as IEEE half: row_kernels_body.h says how.
+    void (*to_bytes)(const float *x, int8_t *q, uint16_t *scales, int32_t count);
 } moe_row_kernels;
 
 extern const moe_row_kernels moe_row_kernels_ref;

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "exp_float.h"
+#include "half.h"
 #include "row_kernels.h"
 
 static void rms_norm(const float *x, const float *weight, float eps, float *y, int32_t d) {
@@ -81,4 +82,32 @@ static void softmax(float *x, int32_t n) {
         for (int32_t i = 0; i < n; i++) sum += x[i];
     }
     for (int32_t i = 0; i < n; i++) x[i] /= sum;
+}
+
+/// Up to 32 values as int8, -127...127, times a scale that is the largest magnitude / 127 rounded to half precision; the integers
+/// are those nearest to x / scale. The scale is NaN where a value is not finite or the scale would not be.
+static inline void bytes_of_block(const float *x, int8_t *q, uint16_t *scale, int32_t count) {
+    uint32_t largest = 0;
+    for (int32_t i = 0; i < count; i++) {
+        const uint32_t magnitude = moe_bits_from_float(x[i]) & 0x7fffffff;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    const uint16_t half = moe_half_from_float(moe_float_from_bits(largest) / 127.0f);
+    const bool finite = half < 0x7c00;
+    *scale = finite ? half : 0x7e00;
+    const float inverse = finite && half != 0 ? 1.0f / moe_float_from_half(half) : 0;
+    for (int32_t i = 0; i < count; i++) {
+        // Adding 1.5 * 2^23 rounds to a whole number, ties to even, held in the low bits. The clamp is for scales that half
+        // precision rounded down: by 2^-11, or more where they are subnormal.
+        float value = finite ? x[i] * inverse : 0;
+        value = value > 127 ? 127 : value < -127 ? -127 : value;
+        const float shifted = value + 0x1.8p+23f;
+        q[i] = (int8_t)(moe_bits_from_float(shifted) & 0xff);
+    }
+}
+
+static void to_bytes(const float *x, int8_t *q, uint16_t *scales, int32_t count) {
+    int32_t i = 0;
+    for (; i + 32 <= count; i += 32) bytes_of_block(x + i, q + i, scales++, 32);
+    if (i < count) bytes_of_block(x + i, q + i, scales, count - i);
 }

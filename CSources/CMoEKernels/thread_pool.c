@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "pool_internal.h"
+#include "thread_placement.h"
 
 /// How long a waiting thread spins: longer than the gaps between the products of one decode step, shorter than anything a
 /// neighbour on a shared machine would notice.
@@ -193,14 +194,6 @@ static void run(moe_pool *pool, moe_pool_task task, void *context, bool every_wo
 void moe_pool_run(moe_pool *pool, moe_pool_task task, void *context) { run(pool, task, context, true); }
 void moe_pool_run_pieces(moe_pool *pool, moe_pool_task task, void *context) { run(pool, task, context, false); }
 
-/// Cores that this process may run on.
-static int32_t affinity_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? (int32_t)online : 1;
-}
-
 static void *aligned_zeroed(size_t bytes) {
     void *memory = NULL;
     if (posix_memalign(&memory, 64, bytes) != 0) return NULL;
@@ -208,7 +201,26 @@ static void *aligned_zeroed(size_t bytes) {
 }
 
 moe_pool *moe_pool_create(int32_t threads) {
-    if (threads < 1 || threads > MAX_THREADS) return NULL;
+    const moe_thread_placement anywhere = {0};
+    return moe_pool_create_placed(threads, &anywhere);
+}
+
+/// Starts one worker, on its CPU if it has one. Returns 0, or an error number.
+static int start(moe_worker *worker, const moe_thread_placement *placement) {
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0) return error;
+    if (placement->cpus != NULL) error = moe_set_thread_cpu(&attributes, placement->cpus[worker->index]);
+    if (error == 0) error = pthread_create(&worker->thread, &attributes, worker_main, worker);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+moe_pool *moe_pool_create_placed(int32_t threads, const moe_thread_placement *placement) {
+    if (threads < 1 || threads > MAX_THREADS || (placement->cpus != NULL && placement->cpu_count < threads)) {
+        errno = EINVAL;
+        return NULL;
+    }
     moe_pool *pool = aligned_zeroed(sizeof *pool);
     if (pool == NULL) return NULL;
     pool->workers = calloc((size_t)threads, sizeof *pool->workers);
@@ -222,8 +234,16 @@ moe_pool *moe_pool_create(int32_t threads) {
     atomic_init(&pool->caller_sleeps, 0);
     atomic_init(&pool->sleepers, 0);
     atomic_init(&pool->stop, false);
-    pool->spin_nanoseconds = threads <= affinity_cores() ? SPIN_NANOSECONDS : 0;
+    pool->spin_nanoseconds = threads <= moe_allowed_cpus() ? SPIN_NANOSECONDS : 0;
 
+    // A new thread inherits the memory policy of the one that starts it, which gets its own back.
+    moe_memory_policy policy;
+    int error = moe_push_memory_policy(placement, &policy);
+    if (error != 0) {
+        moe_pool_destroy(pool);
+        errno = error;
+        return NULL;
+    }
     // Signals belong to the program's own threads.
     sigset_t all, before;
     sigfillset(&all);
@@ -233,14 +253,16 @@ moe_pool *moe_pool_create(int32_t threads) {
         moe_worker *worker = &pool->workers[started];
         worker->pool = pool;
         worker->index = started;
-        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) break;
+        if ((error = start(worker, placement)) != 0) break;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    moe_pop_memory_policy(&policy);
 
     // No region has been opened yet, so no worker reads `threads` before it enters one.
     pool->threads = started;
     if (started < threads) {
         moe_pool_destroy(pool);
+        errno = error;
         return NULL;
     }
     return pool;
@@ -266,8 +288,10 @@ int32_t moe_pool_threads(const moe_pool *pool) { return pool->threads; }
 void *moe_pool_scratch(moe_pool *pool, int32_t worker, size_t bytes) {
     moe_scratch *scratch = &pool->scratch[worker];
     if (bytes <= scratch->bytes && scratch->memory != NULL) return scratch->memory;
-    if (bytes > SIZE_MAX - SCRATCH_GRAIN) return NULL;
-    const size_t rounded = (bytes / SCRATCH_GRAIN + 1) * SCRATCH_GRAIN;
+    if (bytes > SIZE_MAX / 2) return NULL;
+    // Half as much again where it grows, so that what grows with the context is rarely allocated anew.
+    const size_t more = scratch->bytes + scratch->bytes / 2, wanted = bytes > more ? bytes : more;
+    const size_t rounded = (wanted / SCRATCH_GRAIN + 1) * SCRATCH_GRAIN;
     free(scratch->memory);
     scratch->memory = NULL;
     scratch->bytes = 0;

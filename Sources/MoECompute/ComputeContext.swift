@@ -15,9 +15,11 @@ package final class ComputeContext {
     private let blas = OpenBLASBackend()
     private let reference = ReferenceBackend()
 
-    package init(threads: Int, plan: MatmulPlan = MatmulPlan()) throws {
+    package init(
+        threads: Int, placement: ThreadPlacement = ThreadPlacement(), plan: MatmulPlan = MatmulPlan()
+    ) throws {
         BLAS.use()
-        pool = try ThreadPool(threads: threads)
+        pool = try ThreadPool(threads: threads, placement: placement)
         self.plan = plan
     }
 

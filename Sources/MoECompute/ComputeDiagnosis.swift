@@ -11,11 +11,14 @@ package struct ComputeDiagnosis: Sendable, Codable {
         /// Instruction sets that kernels exist for or BLAS cares about, as in `/proc/cpuinfo`.
         package var features: [String]
         package var cores: UsableCores
+        /// NUMA nodes with memory.
+        package var nodes: Int
 
-        package init(model: String, features: [String], cores: UsableCores) {
+        package init(model: String, features: [String], cores: UsableCores, nodes: Int = 1) {
             self.model = model
             self.features = features
             self.cores = cores
+            self.nodes = nodes
         }
     }
 
@@ -62,15 +65,18 @@ package struct ComputeDiagnosis: Sendable, Codable {
     /// The cores that this process may use: the default number of threads.
     package static func usableCores() -> Int { UsableCores.current().count }
 
-    /// - Parameter threads: as many as the engine would use.
+    /// - Parameters:
+    ///   - threads: as many as the engine would use.
+    ///   - placement: where the engine would have them, but for the calling thread.
     /// - Throws: ``ResourceError`` when threads or memory cannot be had.
-    package static func run(threads: Int) throws -> ComputeDiagnosis {
-        let limits = try limits(pool: try ThreadPool(threads: threads))
+    package static func run(threads: Int, placement: ThreadPlacement = ThreadPlacement()) throws -> ComputeDiagnosis {
+        let limits = try limits(pool: try ThreadPool(threads: threads, placement: placement))
         let kernels = ElementType.allCases.filter(\.isWeight).map {
             Kernel(type: $0.name, isa: String(cString: moe_kernel_name(Int32($0.rawValue))))
         }
         var diagnosis = ComputeDiagnosis(
-            cpu: CPU(model: model(), features: features(), cores: .current()), threads: threads, kernels: kernels,
+            cpu: CPU(model: model(), features: features(), cores: .current(), nodes: NUMANodes.current().count),
+            threads: threads, kernels: kernels,
             blas: BLAS.information, sgemmGflops: limits.sgemmGflops, int8Gops: limits.int8Gops,
             int8ISA: String(cString: moe_probe_int8_name()), bandwidthGBs: limits.bandwidthGBs, warnings: [])
         diagnosis.warnings = diagnosis.findWarnings(coreType: getenv("OPENBLAS_CORETYPE").map { String(cString: $0) })

@@ -94,7 +94,8 @@ package enum Ops {
     }
 }
 
-/// The keys and values of one layer: two arrays `[blocks, blockSize, kvHeads, headDim]`, F16 or F32.
+/// The keys and values of one layer: two arrays of pages, `[blocks, kvHeads]`. A page holds `blockSize` positions of one head:
+/// `[blockSize, headDim]` of F16 or F32, or of int8 followed by a float16 scale per 32 of them (Q8_0). `CMoEKernels.h` says more.
 package struct KVLayerView: BitwiseCopyable {
     package let keys: UnsafeMutableRawPointer
     package let values: UnsafeMutableRawPointer
@@ -108,13 +109,18 @@ package struct KVLayerView: BitwiseCopyable {
         keys: UnsafeMutableRawPointer, values: UnsafeMutableRawPointer, type: ElementType, blockSize: Int, kvHeads: Int,
         headDim: Int
     ) {
-        precondition(type == .f16 || type == .f32, "keys and values are F16 or F32")
+        precondition(type == .f16 || type == .f32 || type == .q8_0, "keys and values are F16, F32 or Q8_0")
         self.keys = keys
         self.values = values
         self.type = type
         self.blockSize = blockSize
         self.kvHeads = kvHeads
         self.headDim = headDim
+    }
+
+    /// Bytes of a page.
+    package static func pageBytes(type: ElementType, blockSize: Int, headDim: Int) -> Int {
+        Int(moe_kv_layout_of(Int32(type.rawValue), Int32(blockSize), Int32(headDim)).page_bytes)
     }
 }
 
@@ -146,11 +152,12 @@ extension Ops {
     /// Writes new keys and values, `[rows, kvHeads · headDim]` each, at their positions of a sequence.
     package static func storeKV(
         _ view: KVLayerView, k: UnsafePointer<Float>, v: UnsafePointer<Float>, positions: UnsafePointer<Int32>,
-        blockTable: UnsafePointer<Int32>, rows: Int
+        blockTable: UnsafePointer<Int32>, rows: Int, pool: ThreadPool
     ) {
         let width = Int64(view.kvHeads * view.headDim)
         moe_kv_store(
-            Int32(view.type.rawValue), view.keys, view.values, k, width, v, width, positions, blockTable, Int32(rows),
+            pool.handle, Int32(view.type.rawValue), view.keys, view.values, k, width, v, width, positions, blockTable,
+            Int32(rows),
             Int32(view.blockSize), Int32(view.kvHeads), Int32(view.headDim))
     }
 
@@ -158,10 +165,11 @@ extension Ops {
     /// - Parameters:
     ///   - scale: usually 1 / sqrt(headDim)
     ///   - window: 0, or how many positions a row sees, itself included
-    /// - Throws: ``ResourceError`` when scratch memory cannot be had.
+    ///   - isa: nil: the kernels in use; those of another instruction set are for tests
+    /// - Throws: ``ResourceError`` when scratch memory cannot be had, or the instruction set.
     package static func attention(
         _ view: KVLayerView, tasks: UnsafeBufferPointer<AttentionTask>, heads: Int, scale: Float, window: Int,
-        pool: ThreadPool
+        isa: String? = nil, pool: ThreadPool
     ) throws {
         var shape = moe_attention_shape(
             k_cache: view.keys, v_cache: view.values, scale: scale, kv_type: Int32(view.type.rawValue),
@@ -176,7 +184,7 @@ extension Ops {
                     q: task.q, out: task.output, block_table: task.blockTable, q_stride: width, out_stride: width,
                     rows: Int32(task.rows), first_position: Int32(task.firstPosition)))
         }
-        let result = moe_attention(pool.handle, &shape, cTasks, Int32(tasks.count))
+        let result = moe_attention_isa(pool.handle, isa, &shape, cTasks, Int32(tasks.count))
         if result != 0 { throw ResourceError(what: "scratch of attention", bytes: nil) }
     }
 }

@@ -9,10 +9,13 @@ package struct UsableCores: Sendable, Equatable, Codable {
     /// Cores' worth of time per period, over all control groups that the process is in; nil: no limit.
     package var quota: Double?
 
-    /// The number of threads that makes sense: a quota of 1.5 cores keeps two threads busy three quarters of the time.
+    /// The number of threads that makes sense. One thread more than the quota's whole cores is stopped, and the others with it,
+    /// for a part of every period (a tenth of a second as a rule): of 1.5 cores two threads use all, and stand still for a
+    /// quarter of the time; of 1.1 cores they would for almost half of it, to gain a tenth. So half a core counts as one, and
+    /// less as none.
     package var count: Int {
         guard let quota else { return affinity }
-        return max(1, min(affinity, Int(quota.rounded(.up))))
+        return max(1, min(affinity, Int(min(quota, 1e6).rounded())))
     }
 
     package init(affinity: Int, quota: Double?) {
@@ -27,21 +30,16 @@ package struct UsableCores: Sendable, Equatable, Codable {
             quota: quota(memberships: TextFile.read("/proc/self/cgroup") ?? "", root: "/sys/fs/cgroup"))
     }
 
-    private static func affinityCount() -> Int {
-        affinity(status: TextFile.read("/proc/self/status") ?? "") ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    }
+    private static func affinityCount() -> Int { allowed()?.count ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 
-    /// The cores of the line `Cpus_allowed_list: 0-3,8` of `/proc/self/status`: 5. (sched_getaffinity is not in Swift's Glibc.)
-    package static func affinity(status: String) -> Int? {
+    /// The CPUs of this process's affinity mask; nil where the kernel does not say.
+    package static func allowed() -> CPUList? { affinity(status: TextFile.read("/proc/self/status") ?? "") }
+
+    /// The CPUs of the line `Cpus_allowed_list: 0-3,8` of `/proc/self/status`. (sched_getaffinity is not in Swift's Glibc.)
+    package static func affinity(status: String) -> CPUList? {
         let name = "Cpus_allowed_list:"
         guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix(name) }) else { return nil }
-        var count = 0
-        for range in line.dropFirst(name.count).split(separator: ",") {
-            let ends = range.split(separator: "-").map { Int($0.filter { !$0.isWhitespace }) }
-            guard let first = ends.first ?? nil, let last = ends.last ?? nil, last >= first else { return nil }
-            count += last - first + 1
-        }
-        return count > 0 ? count : nil
+        return CPUList(line.dropFirst(name.count))
     }
 
     /// The tightest limit of a process's control groups and their ancestors.

@@ -11,6 +11,13 @@ public struct Diagnosis: Sendable, Encodable {
         public let cores: Int
         /// Worker threads that an engine would start.
         public let threads: Int
+        /// The CPUs that they would be pinned to, as `0-3,8`; nil: none.
+        public let affinity: String?
+        /// Cores' worth of time that the control groups allow; nil: no limit.
+        public let quota: Double?
+        /// NUMA nodes with memory, and what is done about them.
+        public let nodes: Int
+        public let numa: String
     }
 
     public struct BLASReport: Sendable, Encodable {
@@ -74,14 +81,17 @@ public struct Diagnosis: Sendable, Encodable {
         settings: Settings, products: Bool = false, progress: (_ done: Int, _ total: Int) -> Void = { _, _ in }
     ) throws -> Diagnosis {
         try BLASLibrary.prepare(settings)
-        let threads = settings.threads ?? ComputeDiagnosis.usableCores()
-        let found = try ComputeDiagnosis.run(threads: threads)
+        try settings.validate()
+        let threads = settings.threadCount
+        let found = try ComputeDiagnosis.run(threads: threads, placement: settings.placement)
         let crossover =
             products
             ? try MatmulCrossover.measure(threads: threads, plan: MatmulPlan(mode: settings.gemm), progress: progress) : nil
         return Diagnosis(
             cpu: CPU(
-                model: found.cpu.model, features: found.cpu.features, cores: found.cpu.cores.count, threads: threads),
+                model: found.cpu.model, features: found.cpu.features, cores: found.cpu.cores.count, threads: threads,
+                affinity: settings.cpuAffinity.map { CPUList($0).description }, quota: found.cpu.cores.quota,
+                nodes: found.cpu.nodes, numa: settings.numa.rawValue),
             kernels: Dictionary(uniqueKeysWithValues: found.kernels.map { ($0.type, $0.isa) }),
             kernelSummary: found.kernelSummary,
             blas: BLASReport(

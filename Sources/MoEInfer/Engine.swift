@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Dispatch
 import MoEModel
 import MoETokenizer
 import Synchronization
@@ -8,7 +7,7 @@ import Synchronization
 /// Requests to tokens: schedule -> run -> sample -> emit, one step after the other, on a thread of its own so that a long
 /// step never blocks the cooperative pool.
 package actor Engine {
-    private let thread = EngineExecutor()
+    private let thread: EngineExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
     private let runner: ModelRunner
@@ -29,7 +28,10 @@ package actor Engine {
     private var slices: [Scheduler.Slice] = []
     private var draftBatch = ForwardBatch()
 
-    init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) {
+    /// - Throws: ``ResourceError`` when the engine's thread cannot be started.
+    init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) throws {
+        let pool = runner.context.pool
+        thread = try EngineExecutor { pool.placeCaller() }
         scheduler = Scheduler(
             limits: limits, blocks: BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize))
         self.runner = runner
@@ -204,16 +206,4 @@ package actor Engine {
             }
         }
     }
-}
-
-/// A serial executor on a queue of its own.
-private final class EngineExecutor: SerialExecutor {
-    private let queue = DispatchQueue(label: "moe-infer.engine", qos: .userInitiated)
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
-        queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
-    }
-
-    func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
 }

@@ -103,7 +103,7 @@ public final class LLM: Sendable {
         contextLength = context
         architecture = configuration.architecture
         cacheBytes = cache.byteCount
-        engine = Engine(
+        engine = try Engine(
             runner: runner, tokenizer: try? tokenizer.get(),
             limits: Scheduler.Limits(sequences: settings.batch, chunk: settings.chunk), contextLength: context)
     }
@@ -177,7 +177,7 @@ public final class LLM: Sendable {
 extension ComputeContext {
     package convenience init(settings: Settings) throws {
         try self.init(
-            threads: settings.threads ?? ComputeDiagnosis.usableCores(), plan: MatmulPlan(mode: settings.gemm))
+            threads: settings.threadCount, placement: settings.placement, plan: MatmulPlan(mode: settings.gemm))
     }
 }
 

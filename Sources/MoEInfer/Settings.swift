@@ -11,15 +11,21 @@ import SystemPackage
 /// | key | environment | meaning |
 /// |---|---|---|
 /// | `threads` | `MOE_THREADS` | worker threads; default: the cores this process may use |
+/// | `cpu.affinity` | `MOE_CPU_AFFINITY` | the CPU of each worker thread, as `0-3,8`; default `none`: wherever the system puts them |
+/// | `numa` | `MOE_NUMA` | `off`, or `interleave`: memory that the engine's threads touch first goes to all NUMA nodes in turn |
 /// | `gemm` | `MOE_GEMM` | `auto`, `blas`, `native` or `reference` |
-/// | `kv` | `MOE_KV` | precision of the KV cache: `f16` or `f32` |
+/// | `kv` | `MOE_KV` | precision of the KV cache: `f16` (default), `q8_0` (half the memory) or `f32` |
 /// | `context` | `MOE_CONTEXT` | positions per sequence; default: the model's, at most 4096 |
 /// | `batch` | `MOE_BATCH` | sequences that run together |
 /// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch`, as far as half of the free memory goes |
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
+    /// nil: one per CPU of ``cpuAffinity``, or else as many as this process has cores' worth of time.
     public var threads: Int?
+    /// nil: no pinning. Worker i runs on the i-th CPU.
+    public var cpuAffinity: [Int]?
+    public var numa = NUMAPolicy.off
     package var gemm = MatmulPlan.Mode.auto
     /// nil: f16.
     package var kvPrecision: KVCache.Precision?
@@ -57,6 +63,14 @@ public struct Settings: Sendable, Equatable {
         return try await Settings(Reader(config: ConfigReader(providers: providers)))
     }
 
+    /// Worker threads that an engine starts.
+    package var threadCount: Int { threads ?? cpuAffinity?.count ?? ComputeDiagnosis.usableCores() }
+
+    package var placement: ThreadPlacement {
+        let nodes = numa == .interleave ? NUMANodes.current() : []
+        return ThreadPlacement(cpus: cpuAffinity, interleavedNodes: nodes.count > 1 ? nodes : nil)
+    }
+
     private static let threadRange = 1...4096
     private static let contextRange = 1...1_000_000_000
     private static let batchRange = 1...4096
@@ -71,10 +85,26 @@ public struct Settings: Sendable, Equatable {
         ] {
             if let value, !range.contains(value) { throw SettingsError(key, range: range, found: "\(value)") }
         }
+        try validateAffinity(allowed: UsableCores.allowed())
+    }
+
+    /// - Parameter allowed: the CPUs that this process may use; nil: not known.
+    package func validateAffinity(allowed: CPUList?) throws {
+        guard let cpus = cpuAffinity else { return }
+        if let allowed, let cpu = cpus.first(where: { !allowed.numbers.contains($0) }) {
+            throw SettingsError(
+                "cpu.affinity", expected: "CPUs that this process may use (\(allowed))", found: "\(cpu)")
+        }
+        guard !cpus.isEmpty, cpus.count >= threads ?? 1 else {
+            throw SettingsError(
+                "cpu.affinity", expected: "a CPU for each of \(threads ?? 1) threads", found: "\(cpus.count)")
+        }
     }
 
     private init(_ reader: Reader) async throws {
         threads = try await reader.integer("threads", Self.threadRange)
+        cpuAffinity = try await reader.cpus("cpu.affinity")
+        numa = try await reader.choice("numa") ?? numa
         gemm = try await reader.choice("gemm") ?? gemm
         kvPrecision = try await reader.choice("kv")
         context = try await reader.integer("context", Self.contextRange)
@@ -83,6 +113,14 @@ public struct Settings: Sendable, Equatable {
         chunk = try await reader.integer("chunk", Self.chunkRange) ?? chunk
         blasLibrary = try await reader.text("blas.library")
     }
+}
+
+/// Where memory goes that the engine's threads touch first, on machines with several NUMA nodes.
+public enum NUMAPolicy: String, Sendable, CaseIterable {
+    /// As the system has it: to the node of the thread that touches it.
+    case off
+    /// To all nodes in turn: weights that are not in the page cache yet, the KV cache, and scratch memory.
+    case interleave
 }
 
 /// A setting that cannot be used, in one line.
@@ -116,6 +154,15 @@ private struct Reader {
         guard let value else { return nil }
         guard range.contains(value) else { throw SettingsError(key, range: range, found: "\(value)") }
         return value
+    }
+
+    /// nil: not set, or `none`.
+    func cpus(_ key: String) async throws -> [Int]? {
+        guard let text = try await text(key), text != "none" else { return nil }
+        guard let list = CPUList(text) else {
+            throw SettingsError(key, expected: "none or different CPUs like 0-3,8", found: "'\(text)'")
+        }
+        return list.numbers
     }
 
     func choice<Value: RawRepresentable & CaseIterable>(_ key: String) async throws -> Value?

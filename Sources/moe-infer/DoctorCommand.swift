@@ -39,7 +39,7 @@ struct DoctorCommand: AsyncParsableCommand {
             """
             cpu        \(report.cpu.model)
                        \(report.cpu.features.joined(separator: " "))
-                       \(report.cpu.threads) threads used of \(report.cpu.cores) cores
+                       \(report.cpu.threads) threads used of \(report.cpu.cores) cores, \(Self.placement(report.cpu))
             kernels    \(report.kernelSummary)
             blas       \(blas.vendor) \(blas.version)
                        \(blas.path) (\(blas.loaded ? "MOE_BLAS_LIBRARY" : "linked"), \(blas.symbol), \(blas.threading))
@@ -51,6 +51,13 @@ struct DoctorCommand: AsyncParsableCommand {
         if let products = report.products { Terminal.write(table(products)) }
         for warning in report.warnings { Terminal.write("warning    \(warning)\n") }
         if report.warnings.isEmpty { Terminal.write("no warnings\n") }
+    }
+
+    /// Pinning, control group quota and NUMA nodes.
+    private static func placement(_ cpu: Diagnosis.CPU) -> String {
+        let nodes = cpu.nodes == 1 ? "1 NUMA node" : "\(cpu.nodes) NUMA nodes (\(cpu.numa))"
+        let quota = cpu.quota.map { "quota \(Figures.number($0)) cores" } ?? "no quota"
+        return "\(cpu.affinity.map { "pinned to \($0)" } ?? "not pinned"), \(quota), \(nodes)"
     }
 }
 

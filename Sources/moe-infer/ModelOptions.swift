@@ -15,7 +15,7 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Who multiplies: auto, blas, native or reference.")
     var gemm: String?
 
-    @Option(name: .customLong("kv"), help: "Precision of the KV cache: f16 or f32.")
+    @Option(name: .customLong("kv"), help: "Precision of the KV cache: f16, q8_0 or f32.")
     var kvPrecision: String?
 
     @Option(help: "Positions that the KV cache holds. Default: the model's, at most 4096.")

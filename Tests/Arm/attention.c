@@ -23,14 +23,23 @@ static const attention_case cases[] = {
     {40, 1, 12, 7, MOE_TYPE_F16, 3, 2, 31},
     {4, 4, 8, 3, MOE_TYPE_F16, 1, 0, 9},
     {2, 1, 64, 64, MOE_TYPE_F16, 0, 515, 2},
+    {4, 2, 64, 16, MOE_TYPE_Q8_0, 0, 30, 7},
+    {16, 2, 128, 32, MOE_TYPE_Q8_0, 0, 530, 1},
+    {6, 3, 20, 5, MOE_TYPE_Q8_0, 17, 50, 40},
+    {3, 1, 80, 7, MOE_TYPE_Q8_0, 0, 3, 20},
+    {12, 1, 48, 9, MOE_TYPE_F32, 0, 600, 3},
 };
 
 static double cached(const attention_case *c, const void *cache, const int32_t *table, int32_t position, int32_t head,
                      int32_t j) {
-    const int64_t slot = (int64_t)table[position / c->block_size] * c->block_size + position % c->block_size;
-    const int64_t index = (slot * c->kv_heads + head) * c->head_dim + j;
-    if (c->kv_type == MOE_TYPE_F32) return (double)((const float *)cache)[index];
-    return (double)moe_float_from_half(((const uint16_t *)cache)[index]);
+    const moe_kv_layout layout = moe_kv_layout_of(c->kv_type, c->block_size, c->head_dim);
+    const char *page = (const char *)cache + ((int64_t)table[position / c->block_size] * c->kv_heads + head) * layout.page_bytes;
+    const int32_t slot = position % c->block_size;
+    const void *row = page + slot * layout.row_bytes;
+    if (c->kv_type == MOE_TYPE_F32) return (double)((const float *)row)[j];
+    if (c->kv_type == MOE_TYPE_F16) return (double)moe_float_from_half(((const uint16_t *)row)[j]);
+    const uint16_t *scales = (const void *)(page + layout.scales_at + slot * layout.scale_bytes);
+    return (double)((const int8_t *)row)[j] * (double)moe_float_from_half(scales[j / 32]);
 }
 
 static void plain_loops(const attention_case *c, const moe_attention_shape *shape, const moe_attention_task *task,
@@ -67,10 +76,10 @@ static void test_case(const attention_case *c, const char *isa, moe_pool *one, m
     numbers n = {8};
     const int32_t total = c->past + c->rows, blocks = (total + c->block_size - 1) / c->block_size + 3;
     const int32_t kv_width = c->kv_heads * c->head_dim, width = c->heads * c->head_dim;
-    const size_t element = c->kv_type == MOE_TYPE_F16 ? 2 : 4;
-    const size_t cache_bytes = (size_t)(blocks * c->block_size * kv_width) * element;
+    const moe_kv_layout layout = moe_kv_layout_of(c->kv_type, c->block_size, c->head_dim);
+    const size_t cache_bytes = (size_t)(blocks * c->kv_heads * layout.page_bytes);
     uint8_t *k_cache = guarded(cache_bytes), *v_cache = guarded(cache_bytes);
-    memset(k_cache, 0xff, cache_bytes);  // NaN
+    memset(k_cache, 0xff, cache_bytes);  // NaN, or a scale of NaN
     memset(v_cache, 0xff, cache_bytes);
     int32_t table[256], positions[1024];
     for (int32_t i = 0; i < blocks; i++) table[i] = blocks - 1 - i;
@@ -80,7 +89,7 @@ static void test_case(const attention_case *c, const char *isa, moe_pool *one, m
     fill_random(&n, k, total * kv_width, 1);
     fill_random(&n, v, total * kv_width, 1);
     fill_random(&n, q, c->rows * width, 3);
-    moe_kv_store(c->kv_type, k_cache, v_cache, k, kv_width, v, kv_width, positions, table, total, c->block_size, c->kv_heads,
+    moe_kv_store(one, c->kv_type, k_cache, v_cache, k, kv_width, v, kv_width, positions, table, total, c->block_size, c->kv_heads,
                  c->head_dim);
 
     const moe_attention_shape shape = {.k_cache = k_cache, .v_cache = v_cache, .scale = 1 / sqrtf((float)c->head_dim),

@@ -130,7 +130,7 @@ static void test_to_half(numbers *n, const char *isa) {
             if (i % 3 == 2) x[i] = moe_float_from_bits(moe_bits_from_float(x[i]) & ~0xfffu);
         }
         uint16_t *k = k_cache + COUNT - count, *v = v_cache + COUNT - count;
-        moe_kv_store(MOE_TYPE_F16, k, v, x, count, x, count, &position, &block, 1, 1, 1, count);
+        moe_kv_store(NULL, MOE_TYPE_F16, k, v, x, count, x, count, &position, &block, 1, 1, 1, count);
         for (int32_t i = 0; i < count; i++) {
             const uint16_t expected = moe_half_from_float(x[i]);
             const bool bad = (expected & 0x7fff) > 0x7c00;

@@ -397,4 +397,24 @@ import Testing
         let bad = try await Self.run(["doctor"], environment: ["MOE_THREADS": "many"])
         #expect(bad.code == 64 && bad.error.contains("MOE_THREADS"))
     }
+
+    @Test func doctorTellsWhereThreadsRun() async throws {
+        func cpu(_ environment: [String: String]) async throws -> [String: Any] {
+            try #require(
+                try await Self.run(["doctor", "--json"], environment: environment).object()["cpu"] as? [String: Any])
+        }
+        let plain = try await cpu([:])
+        #expect(plain["affinity"] == nil && (plain["nodes"] as? Int ?? 0) >= 1 && plain["numa"] as? String == "off")
+        let pinned = try await cpu(["MOE_CPU_AFFINITY": "0", "MOE_NUMA": "interleave"])
+        #expect(pinned["affinity"] as? String == "0" && pinned["threads"] as? Int == 1)
+        #expect(pinned["numa"] as? String == "interleave")
+        for (environment, found) in [
+            (["MOE_CPU_AFFINITY": "0-"], "'0-'"), (["MOE_CPU_AFFINITY": "1000"], "found 1000"),
+            (["MOE_CPU_AFFINITY": "0", "MOE_THREADS": "2"], "found 1"), (["MOE_NUMA": "all"], "'all'"),
+            (["MOE_KV": "q4_0"], "f16, f32, q8_0"),
+        ] {
+            let result = try await Self.run(["generate", "x", "--max-tokens", "1"], environment: environment)
+            #expect(result.code == 64 && result.error.contains(found) && result.errorLines.count == 1, "\(result.error)")
+        }
+    }
 }

@@ -58,15 +58,18 @@ import Testing
     }
 
     @Test(arguments: [
-        ("Cpus_allowed:\tff\nCpus_allowed_list:\t0-3,8\n", 5), ("Cpus_allowed_list:\t7\n", 1), ("Name: x\n", nil),
+        ("Cpus_allowed:\tff\nCpus_allowed_list:\t0-3,8\n", "0-3,8"), ("Cpus_allowed_list:\t7\n", "7"), ("Name: x\n", nil),
         ("Cpus_allowed_list:\tx\n", nil),
-    ]) func affinityIsRead(status: String, expected: Int?) {
-        #expect(UsableCores.affinity(status: status) == expected)
+    ]) func affinityIsRead(status: String, expected: String?) {
+        #expect(UsableCores.affinity(status: status)?.description == expected)
     }
 
-    @Test func quotasRoundUpAndNeverToNothing() {
+    @Test func quotasRoundToWholeThreadsAndNeverToNothing() {
         #expect(UsableCores(affinity: 8, quota: nil).count == 8)
         #expect(UsableCores(affinity: 8, quota: 1.5).count == 2)
+        #expect(UsableCores(affinity: 8, quota: 2.5).count == 3)
+        #expect(UsableCores(affinity: 8, quota: 1.4).count == 1)
+        #expect(UsableCores(affinity: 8, quota: 1e300).count == 8)
         #expect(UsableCores(affinity: 8, quota: 0.1).count == 1)
         #expect(UsableCores(affinity: 2, quota: 16).count == 2)
     }

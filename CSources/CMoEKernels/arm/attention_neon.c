@@ -13,7 +13,17 @@
 #define SCORE_ROWS 4
 #define VALUE_ROWS 4
 #define VALUE_VECTORS 4
+#define DIRECT_QUERIES 16
+#define DIRECT_ROWS 8
+#define LOAD_HALF(p) ((vector)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(p)))))
+#define LOAD_BYTES(p) ((vector)four_bytes((const uint8_t *)(p)))
 #define NAME moe_attention_neon
+
+static inline __attribute__((always_inline)) float32x4_t four_bytes(const uint8_t *p) {
+    uint32_t bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytes))))));
+}
 
 static void half_row(const uint16_t *x, float *y, int32_t n) {
     int32_t i = 0;

@@ -20,5 +20,6 @@ static void to_half(const float *x, uint16_t *y, int64_t count) {
     for (; i < count; i++) y[i] = moe_half_from_float(x[i]);
 }
 
-const moe_row_kernels moe_row_kernels_neon = {rms_norm, swiglu, add, scale, add_scaled, rope, softmax, to_half};
+const moe_row_kernels moe_row_kernels_neon = {rms_norm, swiglu, add, scale, add_scaled, rope, softmax, to_half,
+                                             to_bytes};
 #endif

@@ -65,6 +65,23 @@ int32_t moe_panel_from(int32_t type);
 typedef struct moe_pool moe_pool;
 /// NULL when threads < 1 or threads cannot be started.
 moe_pool *moe_pool_create(int32_t threads);
+
+/// Where a pool's threads run, and on which NUMA nodes the pages lie that they touch first.
+typedef struct moe_thread_placement {
+    const int32_t *cpus;   // worker i runs on cpus[i] only; NULL: wherever the system puts it
+    int32_t cpu_count;     // at least the number of threads
+    const int32_t *nodes;  // pages that a worker touches first go to these nodes in turn; NULL: to its own node
+    int32_t node_count;
+} moe_thread_placement;
+/// As moe_pool_create; also NULL when a CPU or a node cannot be used, with the reason in errno. Worker 0 is the caller and stays as
+/// it is: the thread that will be that one calls moe_thread_place.
+moe_pool *moe_pool_create_placed(int32_t threads, const moe_thread_placement *placement);
+/// Names and places the calling thread as worker 0. Returns 0, or an error number.
+int32_t moe_thread_place(const moe_thread_placement *placement);
+/// The calling thread's memory policy: 0 default, 3 interleave; bit n of *nodes: node n, of the first 64. -1: not known.
+int32_t moe_thread_memory_policy(uint64_t *nodes);
+/// The CPU that the calling thread is on, and how many it may use.
+int32_t moe_thread_cpu(int32_t *allowed);
 void moe_pool_destroy(moe_pool *pool);
 int32_t moe_pool_threads(const moe_pool *pool);
 typedef void (*moe_pool_task)(void *context, int32_t worker, int32_t workers);
@@ -215,13 +232,31 @@ bool moe_top_p_counts(const char *isa, moe_pool *pool, const float *scores, int6
 // ---------------------------------------------------------------------------------------------------------------------
 // Paged KV cache and attention.
 //
-// One layer's K and V are arrays of blocks: [blocks, block_size, kv_heads, head_dim] of F16 or F32 (kv_type).
+// One layer's K and V are two arrays of pages: [blocks, kv_heads] of them. A page holds what block_size positions have of one
+// head, so that attention reads it as one run of memory: [block_size, head_dim] of F16 or F32, or of int8 (Q8_0), followed by
+// their scales, [block_size, (head_dim + 31) / 32] of float16: element i of a row is q[i] * scale[i / 32].
 // A sequence's position p lives in block block_table[p / block_size], slot p % block_size.
 
-/// Writes `rows` new K and V rows (k, v: [rows, kv_heads * head_dim] float32) at positions[i] of the given block table.
-void moe_kv_store(int32_t kv_type, void *k_cache, void *v_cache, const float *k, int64_t k_stride, const float *v,
-                  int64_t v_stride, const int32_t *positions, const int32_t *block_table, int32_t rows, int32_t block_size,
-                  int32_t kv_heads, int32_t head_dim);
+/// Bytes: of a page, of a row in it, from the page's start to its scales, and of a row's scales (Q8_0 only, else 0).
+typedef struct moe_kv_layout {
+    int64_t page_bytes, row_bytes, scales_at, scale_bytes;
+} moe_kv_layout;
+
+static inline moe_kv_layout moe_kv_layout_of(int32_t kv_type, int32_t block_size, int32_t head_dim) {
+    moe_kv_layout layout = {0};
+    layout.row_bytes = head_dim * (int64_t)(kv_type == MOE_TYPE_Q8_0 ? 1 : kv_type == MOE_TYPE_F16 ? 2 : 4);
+    layout.scale_bytes = kv_type == MOE_TYPE_Q8_0 ? ((int64_t)head_dim + 31) / 32 * 2 : 0;
+    // Scales are float16: an odd number of bytes before them is made even.
+    layout.scales_at = (block_size * layout.row_bytes + 1) / 2 * 2;
+    layout.page_bytes = layout.scales_at + block_size * layout.scale_bytes;
+    return layout;
+}
+
+/// Writes `rows` new K and V rows (k, v: [rows, kv_heads * head_dim] float32) at positions[i] of the given block table. Q8_0: a
+/// block with a value that is not finite reads as NaN.
+void moe_kv_store(moe_pool *pool, int32_t kv_type, void *k_cache, void *v_cache, const float *k, int64_t k_stride,
+                  const float *v, int64_t v_stride, const int32_t *positions, const int32_t *block_table, int32_t rows,
+                  int32_t block_size, int32_t kv_heads, int32_t head_dim);
 
 typedef struct moe_attention_task {  // one sequence's rows of this batch
     const float *q;                  // [rows, heads * head_dim], rows q_stride apart
@@ -240,8 +275,12 @@ typedef struct moe_attention_shape {
 } moe_attention_shape;
 
 /// Causal grouped-query attention over the paged cache with an online softmax; all sequences of the batch in one call.
-/// A row's result does not depend on how many rows or sequences the call holds.
+/// A row's result does not depend on how many rows or sequences the call holds. Returns 0, or -1 when scratch memory cannot be had.
 int32_t moe_attention(moe_pool *pool, const moe_attention_shape *shape, const moe_attention_task *tasks, int32_t count);
+/// The same by the kernel of a named ISA (NULL: the best), without a change of what others use; also -1 when it is not available
+/// here. For tests.
+int32_t moe_attention_isa(moe_pool *pool, const char *isa, const moe_attention_shape *shape, const moe_attention_task *tasks,
+                          int32_t count);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Sums for calibration, on the calling thread.

@@ -13,6 +13,10 @@
 #define SCORE_ROWS 2
 #define VALUE_ROWS 4
 #define VALUE_VECTORS 2
+#define DIRECT_QUERIES 16
+#define DIRECT_ROWS 4
+#define LOAD_HALF(p) ((vector)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define LOAD_BYTES(p) ((vector)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))))
 #define NAME moe_attention_avx2
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)

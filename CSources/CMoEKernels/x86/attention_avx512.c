@@ -13,6 +13,10 @@
 #define SCORE_ROWS 4
 #define VALUE_ROWS 4
 #define VALUE_VECTORS 4
+#define DIRECT_QUERIES 16
+#define DIRECT_ROWS 8
+#define LOAD_HALF(p) ((vector)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
+#define LOAD_BYTES(p) ((vector)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))))
 #define NAME moe_attention_avx512
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c"))), apply_to = function)

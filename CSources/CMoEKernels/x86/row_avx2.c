@@ -24,5 +24,6 @@ static void to_half(const float *x, uint16_t *y, int64_t count) {
 
 #pragma clang attribute pop
 
-const moe_row_kernels moe_row_kernels_avx2 = {rms_norm, swiglu, add, scale, add_scaled, rope, softmax, to_half};
+const moe_row_kernels moe_row_kernels_avx2 = {rms_norm, swiglu, add, scale, add_scaled, rope, softmax, to_half,
+                                             to_bytes};
 #endif

@@ -92,7 +92,8 @@ struct Attention {
             step.batch.positions.withUnsafeBufferPointer { positions in
                 Ops.storeKV(
                     view, k: k + slice.start * kvWidth, v: v + slice.start * kvWidth,
-                    positions: positions.baseAddress! + slice.start, blockTable: table, rows: slice.count)
+                    positions: positions.baseAddress! + slice.start, blockTable: table, rows: slice.count,
+                    pool: step.context.pool)
             }
         }
         step.context.lap(.cacheStore)

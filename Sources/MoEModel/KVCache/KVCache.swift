@@ -3,8 +3,8 @@
 import MoECompute
 import MoETensors
 
-/// The storage of keys and values: per layer two arrays `[blocks, blockSize, kvHeads, headDim]`. Who owns which block is the
-/// engine's business (`BlockManager`); this type only knows bytes.
+/// The storage of keys and values: per layer two arrays of pages (``KVLayerView``). Who owns which block is the engine's
+/// business (`BlockManager`); this type only knows bytes.
 ///
 /// The address space is reserved once and filled by first use, so growing a sequence never copies and memory that no block
 /// has touched is not resident. Unsafe memory: the reservation lives as long as this object.
@@ -13,9 +13,16 @@ package final class KVCache: @unchecked Sendable {
     package enum Precision: String, Sendable, CaseIterable {
         case f16
         case f32
+        /// 8-bit integers with a float16 scale per 32 elements of a head: 8.5 bits an element.
+        case q8 = "q8_0"
 
-        var type: ElementType { self == .f16 ? .f16 : .f32 }
-        package var bytes: Int { self == .f16 ? 2 : 4 }
+        var type: ElementType {
+            switch self {
+            case .f16: .f16
+            case .f32: .f32
+            case .q8: .q8_0
+            }
+        }
     }
 
     package let precision: Precision
@@ -25,6 +32,8 @@ package final class KVCache: @unchecked Sendable {
     package let layerCount: Int
     package let kvHeads: Int
     package let headDim: Int
+    /// Of one layer's keys, or values.
+    private let arrayBytes: Int
     private let reservation: MemoryReservation
 
     /// - Throws: ``ResourceError`` when the address space cannot be had.
@@ -41,13 +50,16 @@ package final class KVCache: @unchecked Sendable {
             precision: precision, blockSize: blockSize, layerCount: layerCount, kvHeads: kvHeads, headDim: headDim)
         let (bytes, overflow) = perBlock.multipliedReportingOverflow(by: blockCount)
         guard !overflow else { throw ResourceError(what: "KV cache of \(blockCount) blocks", bytes: nil) }
+        arrayBytes = bytes / (2 * layerCount)
         reservation = try MemoryReservation(bytes: bytes, purpose: "KV cache of \(blockCount * blockSize) positions")
     }
 
     /// Bytes of one block over all layers, keys and values.
     package static func bytesPerBlock(
         precision: Precision, blockSize: Int, layerCount: Int, kvHeads: Int, headDim: Int
-    ) -> Int { 2 * layerCount * blockSize * kvHeads * headDim * precision.bytes }
+    ) -> Int {
+        2 * layerCount * kvHeads * KVLayerView.pageBytes(type: precision.type, blockSize: blockSize, headDim: headDim)
+    }
 
     /// An empty cache of the same kind, for a text apart.
     package func sibling(positions: Int) throws -> KVCache {
@@ -56,9 +68,8 @@ package final class KVCache: @unchecked Sendable {
             layerCount: layerCount, kvHeads: kvHeads, headDim: headDim)
     }
 
-    private var layerBytes: Int { blockCount * blockSize * kvHeads * headDim * precision.bytes }
-    /// [blocks, blockSize, kvHeads, headDim] of one layer.
-    package func keys(layer: Int) -> UnsafeMutableRawPointer { reservation.base + 2 * layer * layerBytes }
-    package func values(layer: Int) -> UnsafeMutableRawPointer { reservation.base + (2 * layer + 1) * layerBytes }
+    /// The pages of one layer.
+    package func keys(layer: Int) -> UnsafeMutableRawPointer { reservation.base + 2 * layer * arrayBytes }
+    package func values(layer: Int) -> UnsafeMutableRawPointer { reservation.base + (2 * layer + 1) * arrayBytes }
     package var byteCount: Int { reservation.byteCount }
 }
