@@ -174,9 +174,8 @@ struct Benchmark {
                 forward.reset()
                 for sequence in 0..<test.batch {
                     forward.append(
-                        tokens: CollectionOfOne(tokens[sequence][step]), firstPosition: test.depth + step,
-                        blockTable: tables[sequence], phase: .decode, routing: routing, observer: statistics,
-                        logits: CollectionOfOne(0))
+                        token: tokens[sequence][step], position: test.depth + step, blockTable: tables[sequence],
+                        phase: .decode, routing: routing, observer: statistics)
                 }
                 let (_, seconds) = try runner.run(forward)
                 statistics?.addForward(seconds: seconds)
@@ -199,8 +198,9 @@ struct Benchmark {
             let end = min(start + chunkSize, tokens.count)
             var forward = ForwardBatch()
             forward.append(
-                tokens: tokens[start..<end], firstPosition: position + start, blockTable: blockTable, phase: .prefill,
-                routing: routing, observer: statistics, logits: end == tokens.count ? [end - start - 1] : [])
+                tokens: tokens.span.extracting(start..<end), firstPosition: position + start, blockTable: blockTable,
+                phase: .prefill, routing: routing, observer: statistics,
+                logits: end == tokens.count ? end - start - 1..<end - start : 0..<0)
             let (_, seconds) = try runner.run(forward)
             statistics?.addForward(seconds: seconds)
             start = end

@@ -132,11 +132,15 @@ package actor Engine {
 
     private func step() throws {
         collectCancelled()
+        // Taken out for the time of the step, so that it is nobody else's and keeps its memory.
+        var slices = self.slices
+        self.slices = []
         // Nobody's observers and policies stay behind.
         defer {
             batch.reset()
             draftBatch.reset()
             slices.removeAll(keepingCapacity: true)
+            self.slices = slices
         }
         scheduler.schedule(into: &slices) { sequences[$0]?.planDraft() ?? 0 }
         if slices.isEmpty { return }
@@ -192,17 +196,16 @@ package actor Engine {
             guard let sequence = sequences[slice.id] else { continue }
             sequence.begin()
             let routing = sequence.options.routing.policy(for: slice.phase)
-            let count = slice.range.count
+            let (count, tokens) = (slice.range.count, sequence.tokens)
             batch.append(
-                tokens: sequence.tokens[slice.range], firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
+                tokens: tokens.span.extracting(slice.range), firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
                 phase: slice.phase, routing: routing, observer: slice.isReplay ? nil : sequence.observer,
                 logits: slice.samples ? count - 1..<count : 0..<0)
             guard let draft = sequence.draft else { continue }
             for (index, token) in draft.tokens.enumerated() {
                 batch.append(
-                    tokens: CollectionOfOne(token), firstPosition: slice.range.upperBound + index,
-                    blockTable: slice.blockTable, phase: .decode, routing: routing, observer: draft.record(index),
-                    logits: CollectionOfOne(0), continuesPrevious: true)
+                    token: token, position: slice.range.upperBound + index, blockTable: slice.blockTable, phase: .decode,
+                    routing: routing, observer: draft.record(index), continuesPrevious: true)
             }
         }
     }

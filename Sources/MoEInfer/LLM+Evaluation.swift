@@ -260,7 +260,7 @@ final class EvaluationPass {
     ) throws {
         var batch = ForwardBatch()
         batch.append(
-            tokens: tokens, firstPosition: position, blockTable: blockTable, phase: phase,
+            tokens: tokens.span, firstPosition: position, blockTable: blockTable, phase: phase,
             routing: routing.policy(for: phase), observer: observer, logits: wanted ? 0..<tokens.count : 0..<0)
         let (logits, seconds) = try runner.run(batch)
         statistics?.addForward(seconds: seconds)

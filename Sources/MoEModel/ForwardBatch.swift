@@ -70,20 +70,32 @@ package struct ForwardBatch: Sendable {
     /// - Parameters:
     ///   - logits: which of the new rows need logits, counted from 0.
     ///   - continuesPrevious: see ``Slice/continuesPrevious``; `blockTable` is then that of the slice before.
-    @inlinable  // so that it is specialised for the caller's collections: boxing them would allocate
     package mutating func append(
-        tokens newTokens: some Collection<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
-        routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: some Sequence<Int>,
+        tokens newTokens: Span<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
+        routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: Range<Int>,
         continuesPrevious: Bool = false
     ) {
         let start = tokens.count
-        for token in newTokens { tokens.append(token) }
-        for row in 0..<newTokens.count { positions.append(Int32(firstPosition + row)) }
+        for row in newTokens.indices {
+            tokens.append(newTokens[row])
+            positions.append(Int32(firstPosition + row))
+        }
         for row in logits { logitRows.append(Int32(start + row)) }
         slices.append(
             Slice(
                 start: start, count: newTokens.count, firstPosition: firstPosition, blockTable: blockTable, phase: phase,
                 routing: routing, observer: observer, continuesPrevious: continuesPrevious))
+    }
+
+    /// The same for one token, whose logits are wanted.
+    package mutating func append(
+        token: Int32, position: Int, blockTable: [Int32], phase: ForwardPhase, routing: any RoutingPolicy,
+        observer: (any RoutingObserver)? = nil, continuesPrevious: Bool = false
+    ) {
+        let one = CollectionOfOne(token)
+        append(
+            tokens: one.span, firstPosition: position, blockTable: blockTable, phase: phase, routing: routing,
+            observer: observer, logits: 0..<1, continuesPrevious: continuesPrevious)
     }
 }
 
@@ -109,10 +121,12 @@ extension ForwardBatch {
                 range = Int(asked[first])..<Int(last) + 1
             }
             rows.append(range)
+            let start = rest.count
             rest.append(
-                tokens: tokens[range], firstPosition: slice.firstPosition + range.lowerBound - slice.start,
-                blockTable: slice.blockTable, phase: slice.phase, routing: slice.routing, observer: slice.observer,
-                logits: asked.lazy.map { Int($0) - range.lowerBound })
+                tokens: tokens.span.extracting(range),
+                firstPosition: slice.firstPosition + range.lowerBound - slice.start, blockTable: slice.blockTable,
+                phase: slice.phase, routing: slice.routing, observer: slice.observer, logits: 0..<0)
+            rest.logitRows.append(contentsOf: asked.map { Int32(start + Int($0) - range.lowerBound) })
         }
         return rest.count == count ? nil : (rest, rows)
     }

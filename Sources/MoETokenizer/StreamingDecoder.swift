@@ -14,7 +14,7 @@ public struct StreamingDecoder: Sendable {
 
     /// The text that `token` completes; empty while a character is incomplete, and for special tokens.
     public mutating func append(_ token: Int32) -> String {
-        pending += tokenizer.bytes(of: token)
+        tokenizer.append(bytesOf: token, to: &pending)
         guard !pending.isEmpty else { return "" }
         let complete = pending.count - Self.incompleteSuffix(of: pending)
         guard complete > 0 else { return "" }

@@ -189,7 +189,14 @@ public final class Tokenizer: Sendable {
 
     /// What `token` contributes to text, which may be part of a character; nothing for special tokens and unknown ids.
     public func bytes(of token: Int32) -> [UInt8] {
-        vocabulary.kind(of: token) == .text ? Array(vocabulary.content(of: token)) : []
+        var bytes: [UInt8] = []
+        append(bytesOf: token, to: &bytes)
+        return bytes
+    }
+
+    /// The same, to the end of an array: without an array of its own for every token.
+    func append(bytesOf token: Int32, to bytes: inout [UInt8]) {
+        if vocabulary.kind(of: token) == .text { bytes.append(contentsOf: vocabulary.content(of: token)) }
     }
 
     /// Whether `token` is a control token (or the unknown token): it has a name and contributes no text.

@@ -265,7 +265,7 @@ struct GoldenRun {
                 let isPrefill = position < sequence.promptCount
                 let count = isPrefill ? min(chunk, sequence.promptCount - position) : 1
                 batch.append(
-                    tokens: sequence.tokens[position..<position + count], firstPosition: position,
+                    tokens: sequence.tokens.span.extracting(position..<position + count), firstPosition: position,
                     blockTable: blockTable(index), phase: isPrefill ? .prefill : .decode, routing: routing,
                     observer: observer, logits: 0..<count)
                 counts[index] = count

@@ -15,9 +15,11 @@ import Testing
         var batch = ForwardBatch()
         for (index, slice) in slices.enumerated() {
             let tokens = (0..<slice.count).map { Int32(100 * index + $0) }
+            let start = batch.count
             batch.append(
-                tokens: tokens, firstPosition: 10 * index, blockTable: [Int32(index)], phase: .prefill,
-                routing: NativeRouting(), observer: Counter(everyToken: slice.everyToken), logits: slice.logits)
+                tokens: tokens.span, firstPosition: 10 * index, blockTable: [Int32(index)], phase: .prefill,
+                routing: NativeRouting(), observer: Counter(everyToken: slice.everyToken), logits: 0..<0)
+            batch.logitRows += slice.logits.map { Int32(start + $0) }
         }
         return batch
     }

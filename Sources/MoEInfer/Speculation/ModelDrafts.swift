@@ -27,9 +27,8 @@ struct ModelDrafts {
                 guard let draft = sequence.draft, let routing = draft.routing else { continue }
                 let token = draft.tokens.last ?? sequence.tokens[slice.range.lowerBound]
                 batch.append(
-                    tokens: CollectionOfOne(token), firstPosition: slice.range.lowerBound + index,
-                    blockTable: slice.blockTable, phase: .decode, routing: routing, observer: draft.waste,
-                    logits: CollectionOfOne(0))
+                    token: token, position: slice.range.lowerBound + index, blockTable: slice.blockTable, phase: .decode,
+                    routing: routing, observer: draft.waste)
             }
             let (logits, seconds) = try runner.run(batch)
             var row = 0

@@ -43,9 +43,10 @@ package final class StandaloneMoELayer {
         let tokens = x.count / width
         var batch = ForwardBatch()
         for (index, count) in (slices ?? [tokens]).enumerated() {
+            let ids = [Int32](repeating: 0, count: count)
             batch.append(
-                tokens: [Int32](repeating: 0, count: count), firstPosition: 0, blockTable: [0],
-                phase: phases?[index] ?? .prefill, routing: routings?[index] ?? routing, observer: observer, logits: [])
+                tokens: ids.span, firstPosition: 0, blockTable: [0], phase: phases?[index] ?? .prefill,
+                routing: routings?[index] ?? routing, observer: observer, logits: 0..<0)
         }
         precondition(batch.count == tokens && x.count == tokens * width)
         context.scratch.reset()
@@ -73,9 +74,9 @@ package final class StandaloneMoELayer {
         let tokens = x.count / width
         context.scratch.reset()
         var batch = ForwardBatch()
+        let ids = [Int32](repeating: 0, count: tokens)
         batch.append(
-            tokens: [Int32](repeating: 0, count: tokens), firstPosition: 0, blockTable: [0], phase: .prefill,
-            routing: StaticRouting(), logits: [])
+            tokens: ids.span, firstPosition: 0, blockTable: [0], phase: .prefill, routing: StaticRouting(), logits: 0..<0)
         let step = ForwardStep(
             batch: batch, cache: try KVCache(precision: .f32, blockCount: 1, layerCount: 1, kvHeads: 1, headDim: 2),
             context: context)
