@@ -198,7 +198,8 @@ package actor Engine {
             let routing = sequence.options.routing.policy(for: slice.phase)
             let (count, tokens) = (slice.range.count, sequence.tokens)
             batch.append(
-                tokens: tokens.span.extracting(slice.range), firstPosition: slice.range.lowerBound, blockTable: slice.blockTable,
+                tokens: tokens.span.extracting(slice.range), firstPosition: slice.range.lowerBound,
+                blockTable: slice.blockTable,
                 phase: slice.phase, routing: routing, observer: slice.isReplay ? nil : sequence.observer,
                 logits: slice.samples ? count - 1..<count : 0..<0)
             guard let draft = sequence.draft else { continue }
