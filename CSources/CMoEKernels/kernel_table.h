@@ -116,6 +116,12 @@ typedef struct moe_ahead {
     size_t bytes;
 } moe_ahead;
 
+/// The part'th of `parts` equal parts.
+static inline moe_ahead moe_ahead_part(moe_ahead whole, int32_t part, int32_t parts) {
+    const size_t begin = whole.bytes * (size_t)part / (size_t)parts, end = whole.bytes * (size_t)(part + 1) / (size_t)parts;
+    return (moe_ahead){whole.memory + begin, end - begin};
+}
+
 /// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn.
 typedef void (*moe_pack_fn)(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
                             moe_ahead ahead, uint8_t *panel);

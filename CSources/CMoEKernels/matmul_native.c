@@ -174,12 +174,6 @@ static void compute_panel(const native_unit *unit, int32_t i, int32_t m, int32_t
     store_tile(task, tile, i, m, j, n);
 }
 
-/// The part'th of `parts` equal parts.
-static moe_ahead part_of(moe_ahead whole, int32_t part, int32_t parts) {
-    const size_t begin = whole.bytes * (size_t)part / (size_t)parts, end = whole.bytes * (size_t)(part + 1) / (size_t)parts;
-    return (moe_ahead){whole.memory + begin, end - begin};
-}
-
 static void compute_panels(const native_unit *unit) {
     const moe_matmul_task *task = unit->task;
     const moe_kernels *kernels = unit->call->kernels;
@@ -199,10 +193,10 @@ static void compute_panels(const native_unit *unit) {
         const moe_ahead next = {weight_row(task, j + n), (size_t)least(columns, end - j - n) * task->row_bytes};
         uint8_t *panel = packed + (at_once ? 0 : (size_t)((j - begin) / columns) * panel_bytes);
         const int32_t parts = at_once ? groups + 1 : 1;
-        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, part_of(next, 0, parts),
+        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, moe_ahead_part(next, 0, parts),
                       panel);
         for (int32_t g = 0; at_once && g < groups; g++) {
-            compute_panel(unit, g * rows, least(rows, task->m - g * rows), j, n, panel, part_of(next, g + 1, parts));
+            compute_panel(unit, g * rows, least(rows, task->m - g * rows), j, n, panel, moe_ahead_part(next, g + 1, parts));
         }
     }
     for (int32_t i = 0; !at_once && i < task->m; i += rows) {

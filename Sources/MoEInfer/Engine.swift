@@ -132,15 +132,11 @@ package actor Engine {
 
     private func step() throws {
         collectCancelled()
-        // Taken out for the time of the step, so that it is nobody else's and keeps its memory.
-        var slices = self.slices
-        self.slices = []
         // Nobody's observers and policies stay behind.
         defer {
             batch.reset()
             draftBatch.reset()
             slices.removeAll(keepingCapacity: true)
-            self.slices = slices
         }
         scheduler.schedule(into: &slices) { sequences[$0]?.planDraft() ?? 0 }
         if slices.isEmpty { return }

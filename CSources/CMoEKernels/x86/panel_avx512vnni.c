@@ -267,10 +267,9 @@ static void pack_parts(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, 
                        moe_ahead ahead, uint8_t *panel) {
     const int32_t parts = n > COLUMNS ? 2 : 1;
     for (int32_t p = 0; p < parts; p++) {
-        const size_t begin = ahead.bytes * (size_t)p / (size_t)parts, end = ahead.bytes * (size_t)(p + 1) / (size_t)parts;
         const int32_t left = n - COLUMNS * p;
         pack(type, unpack, rows + (size_t)(COLUMNS * p) * row_bytes, row_bytes, left < COLUMNS ? left : COLUMNS, k,
-             (moe_ahead){ahead.memory + begin, end - begin}, panel + (size_t)p * moe_panel_bytes(moe_traits(type), COLUMNS, k));
+             moe_ahead_part(ahead, p, parts), panel + (size_t)p * moe_panel_bytes(moe_traits(type), COLUMNS, k));
     }
 }
 

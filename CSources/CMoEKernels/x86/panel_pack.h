@@ -14,8 +14,10 @@ MOE_INLINE void store_block(uint8_t *block, const panel_vector v[8], int offset)
     for (int g = 0; g < 8; g++) store_panel(block + 4 * COLUMNS * g, shifted(v[g], offset));
 }
 
-/// Eight blocks' scales of each row, one row after the other -> one vector per block.
-MOE_INLINE void store_scales(uint8_t *panel, size_t step, const float scales[COLUMNS][8]) {
+/// The scales of each row's eight blocks, by `of_row` -> one vector per block.
+MOE_INLINE void store_scales(const uint8_t *w, size_t stride, __m256 (*of_row)(const uint8_t *), uint8_t *panel, size_t step) {
+    _Alignas(64) float scales[COLUMNS][8];
+    for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], of_row(w + r * stride));
     panel_vector v[8];
     transpose(scales, 8 * sizeof(float), v);
     for (size_t j = 0; j < 8; j++) store_panel(panel + j * step + 32 * COLUMNS, v[j]);
@@ -23,14 +25,12 @@ MOE_INLINE void store_scales(uint8_t *panel, size_t step, const float scales[COL
 
 MOE_INLINE void direct_q8_0(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q8_0);
-    _Alignas(64) float scales[COLUMNS][8];
     for (size_t j = 0; j < 8; j++) {
         panel_vector v[8];
         transpose(w + offsetof(moe_block_q8_0, qs) + j * bytes, stride, v);
         store_block(panel + j * step, v, 0);
     }
-    for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], row_halves_q8_0(w + r * stride));
-    store_scales(panel, step, scales);
+    store_scales(w, stride, row_halves_q8_0, panel, step);
 }
 
 /// A block's sixteen bytes: first the low nibbles, then the high ones.
@@ -45,14 +45,12 @@ MOE_INLINE void nibble_block(const uint8_t *qs, size_t stride, panel_vector v[8]
 
 MOE_INLINE void direct_q4_0(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q4_0);
-    _Alignas(64) float scales[COLUMNS][8];
     for (size_t j = 0; j < 8; j++) {
         panel_vector v[8];
         nibble_block(w + offsetof(moe_block_q4_0, qs) + j * bytes, stride, v);
         store_block(panel + j * step, v, 8);
     }
-    for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], row_halves_q4_0(w + r * stride));
-    store_scales(panel, step, scales);
+    store_scales(w, stride, row_halves_q4_0, panel, step);
 }
 
 MOE_INLINE void codebook_block(const uint8_t *qs, size_t stride, const int8_t *codebook, uint8_t *block) {
@@ -65,33 +63,29 @@ MOE_INLINE void codebook_block(const uint8_t *qs, size_t stride, const int8_t *c
 MOE_INLINE void direct_iq4_nl(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
     const size_t bytes = sizeof(moe_block_iq4_nl);
-    _Alignas(64) float scales[COLUMNS][8];
     for (size_t j = 0; j < 8; j++) {
         codebook_block(w + offsetof(moe_block_iq4_nl, qs) + j * bytes, stride, codebook, panel + j * step);
     }
-    for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], row_halves_q4_0(w + r * stride));  // the same layout
-    store_scales(panel, step, scales);
+    store_scales(w, stride, row_halves_q4_0, panel, step);  // the same layout
 }
+
+MOE_INLINE __m256 row_exponents(const uint8_t *w) { return exponents_of_blocks(w, sizeof(moe_block_mxfp4)); }
 
 MOE_INLINE void direct_mxfp4(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
     static const int8_t codebook[16] = MOE_CODEBOOK_MXFP4;
     const size_t bytes = sizeof(moe_block_mxfp4);
-    _Alignas(64) float scales[COLUMNS][8];
     for (size_t j = 0; j < 8; j++) {
         codebook_block(w + offsetof(moe_block_mxfp4, qs) + j * bytes, stride, codebook, panel + j * step);
     }
-    for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], exponents_of_blocks(w + r * stride, bytes));
-    store_scales(panel, step, scales);
+    store_scales(w, stride, row_exponents, panel, step);
 }
 
 MOE_INLINE void direct_iq4_xs(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
-    _Alignas(64) float scales[COLUMNS][8];
     for (size_t j = 0; j < 8; j++) {
         codebook_block(w + offsetof(moe_block_iq4_xs, qs) + 16 * j, stride, codebook, panel + j * step);
     }
-    for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], scales_iq4_xs(w + r * stride));
-    store_scales(panel, step, scales);
+    store_scales(w, stride, scales_iq4_xs, panel, step);
 }
 
 /// Scales and mins of Q4_K and Q5_K. A row's first 16 bytes are d, dmin and the twelve bytes that scales_and_mins reads.
