@@ -43,11 +43,14 @@ let package = Package(
         .target(name: "MoETensors", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoECompute", dependencies: ["CMoEKernels", "CLAPACKE", "MoETensors"], swiftSettings: swiftSettings),
         .target(name: "MoETokenizer", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
+        .target(name: "MoEJinja", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
+        .target(name: "MoEChat", dependencies: ["MoEJinja", "MoEJSON"], swiftSettings: swiftSettings),
+        .target(name: "MoEGrammar", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEModel", dependencies: ["MoECompute", "MoETensors"], swiftSettings: swiftSettings),
         .target(
             name: "MoEInfer",
             dependencies: [
-                "MoEModel", "MoETokenizer", "MoECompute", "MoETensors",
+                "MoEModel", "MoETokenizer", "MoEChat", "MoEGrammar", "MoECompute", "MoETensors",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Configuration", package: "swift-configuration"),
@@ -75,6 +78,12 @@ let package = Package(
         .testTarget(
             name: "MoETokenizerTests", dependencies: ["MoETokenizer", "MoETensors", "MoETestSupport"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEJinjaTests", dependencies: ["MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MoEModelTests", dependencies: ["MoEModel", "MoECompute", "MoETensors", "MoETestSupport"],
             swiftSettings: swiftSettings),

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+import MoEChat
+
+@Suite struct ChatMessageTests {}
