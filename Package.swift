@@ -81,9 +81,11 @@ let package = Package(
         .testTarget(
             name: "MoEJinjaTests", dependencies: ["MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"],
+            swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings
+        ),
         .testTarget(
             name: "MoEModelTests", dependencies: ["MoEModel", "MoECompute", "MoETensors", "MoETestSupport"],
             swiftSettings: swiftSettings),
