@@ -165,6 +165,16 @@ extension ComputeDiagnosis {
         "steamroller",
     ]
 
+    /// What this CPU has and OpenBLAS's kernels do not use; nil: nothing that is known of.
+    /// - Parameter description: a core type, or OpenBLAS's own description, which names the one that it chose.
+    private func instructionsLeftOut(by description: String) -> String? {
+        let words = Set(description.lowercased().split(separator: " ").map(String.init))
+        let lacksAVX2 = !words.isDisjoint(with: Self.coresWithoutAVX2)
+        let lacksAVX512 = lacksAVX2 || !words.isDisjoint(with: Self.coresWithoutAVX512)
+        if cpu.features.contains("avx512f"), lacksAVX512 { return "AVX-512" }
+        return cpu.features.contains("avx2") && lacksAVX2 ? "AVX2" : nil
+    }
+
     /// - Parameter coreType: the value of `OPENBLAS_CORETYPE`
     package func findWarnings(coreType: String?) -> [String] {
         var warnings: [String] = []
@@ -185,14 +195,12 @@ extension ComputeDiagnosis {
                 "\(blas.path) is a front of libopenblas.so.0, and which of its variants answers is not up to it: name "
                     + "that file instead")
         }
-        if blas.vendor == "OpenBLAS", let coreType {
-            let core = coreType.lowercased()
-            let old = Self.coresWithoutAVX2.contains(core)
-            if cpu.features.contains("avx512f"), old || Self.coresWithoutAVX512.contains(core) {
-                warnings.append("OPENBLAS_CORETYPE=\(coreType) keeps OpenBLAS from using AVX-512, which this CPU has")
-            } else if cpu.features.contains("avx2"), old {
-                warnings.append("OPENBLAS_CORETYPE=\(coreType) keeps OpenBLAS from using AVX2, which this CPU has")
-            }
+        if blas.vendor == "OpenBLAS", let missing = instructionsLeftOut(by: coreType ?? blas.version) {
+            let best = missing == "AVX-512" ? "SkylakeX" : "Haswell"
+            warnings.append(
+                coreType.map { "OPENBLAS_CORETYPE=\($0) keeps OpenBLAS from using \(missing), which this CPU has" }
+                    ?? ("OpenBLAS does not know this CPU and leaves out \(missing) (\(blas.version)): set "
+                        + "OPENBLAS_CORETYPE=\(best)"))
         }
         if threads > cpu.cores.affinity {
             warnings.append("\(threads) threads share \(cpu.cores.affinity) cores: more threads than cores are slower")

@@ -21,7 +21,7 @@ import Testing
     ) -> ComputeDiagnosis {
         var blas = BLAS.information
         (blas.vendor, blas.threads, blas.threading, blas.path) = ("OpenBLAS", 1, "pthread", "/lib/libopenblas.so.0")
-        (blas.loaded, blas.named) = (false, nil)
+        (blas.loaded, blas.named, blas.version) = (false, nil, "OpenBLAS 0.3.21 DYNAMIC_ARCH SkylakeX MAX_THREADS=64")
         change(&blas)
         return ComputeDiagnosis(
             cpu: .init(model: "test", features: features, cores: UsableCores(affinity: affinity, quota: quota)),
@@ -47,6 +47,13 @@ import Testing
         #expect(warnings(diagnosis(), coreType: "nehalem").first?.contains("AVX2") == true)
         #expect(warnings(diagnosis(features: ["avx2", "avx512f"]), coreType: "Haswell").first?.contains("AVX-512") == true)
         #expect(warnings(diagnosis(features: ["avx2", "avx512f"]), coreType: "SkylakeX").isEmpty)
+
+        // A CPU newer than the library: seen of 0.3.21 on Emerald Rapids.
+        let unknown = diagnosis(features: ["avx2", "avx512f"]) {
+            $0.version = "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Prescott MAX_THREADS=64"
+        }
+        #expect(warnings(unknown).first?.contains("OPENBLAS_CORETYPE=SkylakeX") == true)
+        #expect(warnings(unknown, coreType: "SkylakeX").isEmpty)
 
         #expect(warnings(diagnosis(threads: 5)).first?.contains("more threads than cores") == true)
         #expect(warnings(diagnosis(quota: 1.5)).first?.contains("quota of 1.5 cores") == true)
