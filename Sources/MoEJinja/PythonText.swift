@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Python's notions of text: space, lines, letter case, searching.
-enum PythonText {
+package enum PythonText {
     /// Where `part` begins in `text`, in bytes: the first place from `start` on.
-    static func find(_ part: String, in text: String, from start: Int = 0) -> Int? {
+    package static func find(_ part: String, in text: String, from start: Int = 0) -> Int? {
         var (part, text) = (part, text)
         return text.withUTF8 { text in part.withUTF8 { part in find(part, in: text, from: start) } }
     }
@@ -59,7 +59,7 @@ enum PythonText {
     }
 
     /// The last place, in bytes, of those that end by `end`.
-    static func findLast(_ part: String, in text: String, end: Int) -> Int? {
+    package static func findLast(_ part: String, in text: String, end: Int) -> Int? {
         // Backwards is forwards in what is turned round.
         let reversedText = Array(text.utf8.prefix(end).reversed())
         let reversedPart = Array(part.utf8.reversed())
@@ -261,7 +261,7 @@ enum PythonText {
 
 extension Unicode.Scalar {
     /// Python's `isspace`, which regular expressions and `strip` go by.
-    var isPythonSpace: Bool {
+    package var isPythonSpace: Bool {
         switch value {
         case 0x20, 0x09...0x0d, 0x1c...0x1f: true
         case ..<0x85: false
