@@ -38,7 +38,7 @@ enum Filters {
         "filesizeformat": fileSize,
         "tojson": toJSON,
         "pprint": { interpreter, value, arguments throws(JinjaError) in
-            _ = try interpreter.bind(arguments, "pprint", ["verbose"])
+            _ = try interpreter.bind(arguments, "pprint", [])
             let text = try interpreter.repr(value)
             // Python breaks what is longer into lines.
             guard text.unicodeScalars.count <= 80 else {
