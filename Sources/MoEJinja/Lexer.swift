@@ -342,9 +342,12 @@ struct Lexer {
         case "u": try hexadecimal(count: 4...4, radix: 16, from: start, into: &text)
         case "U": try hexadecimal(count: 8...8, radix: 16, from: start, into: &text)
         case "N": throw fail("escapes by name (\\N) are not supported", at: start)
-        default:
+        case _ where scalar.isASCII:
             text.append("\\")
             text.append(scalar)
+        default:
+            // Jinja2 writes it as an escape first, of which the backslash before it then takes away the meaning.
+            text.append(contentsOf: asciiOnly(String(scalar)).unicodeScalars)
         }
     }
 

@@ -2,6 +2,7 @@
 """Writes random small templates and what Jinja2 makes of them, for the Swift test `TemplateCasesTests`.
 
     fuzz.py --seed 1 --count 20000 --output FILE.json
+    fuzz.py --mutate FOLDER --seed 1 --count 5000 --output FILE.json    damaged templates of a folder instead
 """
 
 import argparse
@@ -10,6 +11,7 @@ import pathlib
 import random
 import re
 
+import matrix
 import oracle
 
 VARIABLES = {
@@ -267,24 +269,56 @@ class Generator:
 
 def is_comparable(outcome):
     """Addresses and the like differ from run to run."""
-    return not re.search(r"0x[0-9a-f]{6,}|<built-in|<generator|<function|_iterator", outcome.get("output", ""))
+    text = outcome.get("output", "")
+    return not re.search(r"0x[0-9a-f]{6,}|<built-in|<generator|<function|_iterator|\dj\)", text, re.IGNORECASE)
+
+
+def mutants(rng, folder):
+    """Templates with a few pieces taken out, doubled, exchanged or put in."""
+    pieces = re.compile(r"{%[-+]?|[-+]?%}|{{[-+]?|-?}}|{#|#}|\w+|\s+|[^\w\s]")
+    sources = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.jinja"))]
+    while True:
+        parts = pieces.findall(rng.choice(sources))
+        for _ in range(rng.randrange(1, 4)):
+            place, other = rng.randrange(len(parts)), rng.randrange(len(parts))
+            kind = rng.randrange(5)
+            if kind == 0:
+                del parts[place : place + rng.randrange(1, 4)]
+            elif kind == 1:
+                parts.insert(place, parts[other])
+            elif kind == 2:
+                parts[place], parts[other] = parts[other], parts[place]
+            elif kind == 3:
+                parts[place:place] = parts[other : other + rng.randrange(1, 12)]
+            else:
+                parts[place] = rng.choice(["not", "-", "'", "[0]", "|list", "loop", "none", "{%", "%}", "1", "|tojson", ".items()", "é", "\n", "*"])
+        yield "".join(parts)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20000)
+    parser.add_argument("--mutate", type=pathlib.Path, help="a folder of .jinja files")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     options = parser.parse_args()
-    generator = Generator(random.Random(options.seed))
+    rng = random.Random(options.seed)
+    generator = Generator(rng)
+    variables, templates = VARIABLES, iter(generator.template, None)
+    if options.mutate:
+        variables = {
+            "messages": matrix.conversations_of_messages()["results"], "tools": [matrix.WEATHER, matrix.SEARCH, matrix.NOW], "documents": None,
+            "add_generation_prompt": True, **oracle.SPECIAL_TOKENS,
+        }
+        templates = mutants(rng, options.mutate)
     cases = []
     while len(cases) < options.count:
-        case = {"template": generator.template(), "variables": VARIABLES}
+        case = {"template": next(templates), "variables": variables}
         result = oracle.render(case)
         if is_comparable(result):
             cases.append({"template": case["template"], **result})
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"variables": VARIABLES, "cases": cases}))
+    options.output.write_text(json.dumps({"variables": variables, "cases": cases}))
     print(f"{len(cases)} templates, {sum('error' in case for case in cases)} refused: {options.output}")
 
 
