@@ -54,7 +54,9 @@ func canonical(_ json: JSONDocument, _ value: JSONDocument.Value) -> String {
     case .object(let members):
         let texts = members.map { (json.string($0.key)!, canonical(json, $0.value)) }
         return "{"
-            + texts.sorted { $0.0 < $1.0 }.map { String(decoding: JSONEscape.quoted($0.0.utf8), as: UTF8.self) + ":" + $0.1 }
+            + texts.sorted { $0.0 < $1.0 }.map {
+                String(decoding: JSONEscape.quoted($0.0.utf8), as: UTF8.self) + ":" + $0.1
+            }
             .joined(separator: ",") + "}"
     case .array(let elements): return "[" + elements.map { canonical(json, $0) }.joined(separator: ",") + "]"
     case .string(let text): return String(decoding: JSONEscape.quoted(text.utf8), as: UTF8.self)

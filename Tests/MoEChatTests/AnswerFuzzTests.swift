@@ -17,7 +17,7 @@ import Testing
         let examples = try (AnswerCases("templates.json").cases + AnswerCases("oracles.json").cases)
         let formats = AnswerFormat.all
         var random = SplitMix64(state: 3)
-        let count = ProcessInfo.processInfo.environment["MOE_ANSWER_FUZZ"].flatMap(Int.init) ?? 1500
+        let count = ProcessInfo.processInfo.environment["MOE_ANSWER_FUZZ"].flatMap(Int.init) ?? 600
         for round in 0..<count {
             let example = examples.randomElement(using: &random)!
             let name = AnswerOracleTests.formats[example.origin] ?? example.origin
@@ -27,7 +27,8 @@ import Testing
             let whole = Answer(text, format: format, tools: Self.tools, startsInReasoning: starts)
             for limit in [1, 2, 7, 30] {
                 let cut = Answer(
-                    pieces: text.pieces(using: &random, upTo: limit), format: format, tools: Self.tools, startsInReasoning: starts)
+                    pieces: text.pieces(using: &random, upTo: limit), format: format, tools: Self.tools,
+                    startsInReasoning: starts)
                 #expect(cut == whole, "round \(round), \(name): \(text.debugDescription)")
             }
             for call in whole.toolCalls {
@@ -47,7 +48,7 @@ import Testing
             switch Int.random(in: 0..<6, using: &random) {
             case 0: scalars.removeSubrange(at..<end)
             case 1: scalars.insert(contentsOf: Array(scalars[at..<end]), at: at)
-            case 2: scalars.insert("<>{}[]\"\\'| \n:,／é"  .unicodeScalars.randomElement(using: &random)!, at: at)
+            case 2: scalars.insert("<>{}[]\"\\'| \n:,／é".unicodeScalars.randomElement(using: &random)!, at: at)
             case 3:
                 let from = Int.random(in: 0...others.count, using: &random)
                 scalars.insert(contentsOf: others[from..<min(others.count, from + 40)], at: at)
@@ -60,37 +61,49 @@ import Testing
         return String(view)
     }
 
-    /// A text that grows by a factor takes no more than that factor longer; a quadratic reader would not come back from these.
+    /// Texts that make a careless reader quadratic, whole and in many pieces. Nothing timed is asserted: such a reader would take
+    /// minutes here.
     @Test(arguments: [
         "<", "[", "{", " ", "\n", "{\"a\":", "<tool_call>", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"",
-        "<think>", "</think>", "<|channel|>", "<|start|>assistant<|channel|>", "<function=f>", "<parameter=a>", ">>>f\n", "[TOOL_CALLS]",
-        "{\"name\": \"f\", \"parameters\": {}};", "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}", "<|\"|>", "\\", "f(a=[", "'", "<｜DSML｜",
+        "<think>", "</think>", "<|channel|>", "<|start|>assistant<|channel|>", "<function=f>", "<parameter=a>", ">>>f\n",
+        "[TOOL_CALLS]",
+        "{\"name\": \"f\", \"parameters\": {}};", "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}", "<|\"|>", "\\", "f(a=[", "'",
+        "<｜DSML｜",
     ])
     func longTexts(unit: String) {
-        let piece = String(repeating: unit, count: 200_000 / unit.utf8.count)
-        for (name, format) in AnswerFormat.all {
+        let piece = String(repeating: unit, count: 8000 / unit.utf8.count)
+        for name in Self.longFormats {
+            let format = AnswerFormat.all[name]!
             var parser = AnswerParser(format: format, tools: Self.tools + [ToolDefinition(name: "f")])
             var answer = Answer()
             answer.add(parser.append(piece))
             // And in small pieces, after something that opens a call.
             answer.add(parser.append(Self.opening[name] ?? ""))
-            for _ in 0..<2000 { answer.add(parser.append(unit)) }
+            for _ in 0..<200 { answer.add(parser.append(unit)) }
             answer.add(parser.finish())
-            #expect(answer.content.utf8.count + answer.reasoning.utf8.count <= piece.utf8.count * 3 + 100_000)
+            #expect(answer.content.utf8.count + answer.reasoning.utf8.count <= piece.utf8.count * 3 + 50_000)
         }
     }
 
+    private static let longFormats = [
+        "hermes", "qwen-xml", "glm", "llama3", "lfm2", "gemma4", "harmony", "kimi-k2", "functionary-v3.2", "deepseek-v3",
+        "mistral",
+    ]
+
     private static let opening = [
         "hermes": "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"", "qwen-xml": "<function=f><parameter=a>",
-        "glm": "<tool_call>f\n<arg_key>a</arg_key><arg_value>", "harmony": "<|channel|>commentary to=functions.f<|message|>{\"a\": \"",
+        "glm": "<tool_call>f\n<arg_key>a</arg_key><arg_value>",
+        "harmony": "<|channel|>commentary to=functions.f<|message|>{\"a\": \"",
         "lfm2": "<|tool_call_start|>[f(a='", "gemma4": "<|tool_call>call:f{a:<|\"|>",
     ]
 
     @Test func deepArgumentsAreMalformed() {
         let deep = String(repeating: "[", count: 200_000)
         for (format, text) in [
-            ("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \(deep)"), ("lfm2", "<|tool_call_start|>[f(a=\(deep)"),
-            ("gemma4", "<|tool_call>call:f{a:\(deep)"), ("qwen-xml", "<function=f><parameter=a>\(deep)</parameter></function>"),
+            ("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \(deep)"),
+            ("lfm2", "<|tool_call_start|>[f(a=\(deep)"),
+            ("gemma4", "<|tool_call>call:f{a:\(deep)"),
+            ("qwen-xml", "<function=f><parameter=a>\(deep)</parameter></function>"),
         ] {
             let answer = Answer(text, format: AnswerFormat.all[format]!, tools: [ToolDefinition(name: "f")])
             if format == "qwen-xml" {
@@ -106,7 +119,8 @@ import Testing
     @Test func jsonIsCheckedAsElsewhere() {
         var random = SplitMix64(state: 4)
         let seeds = [
-            #"{"a": [1, -2.5e+10, "x\u00e9\n\"", true, false, null, {}], "b": {"c": []}}"#, "[0, 0.5, 1E5, -0]", #""\ud83d\ude00""#,
+            #"{"a": [1, -2.5e+10, "x\u00e9\n\"", true, false, null, {}], "b": {"c": []}}"#, "[0, 0.5, 1E5, -0]",
+            #""\ud83d\ude00""#,
             "  12  ", "[[[]]]", #"{"": ""}"#,
         ]
         for _ in 0..<20_000 {

@@ -15,7 +15,8 @@ import Testing
     ]
     static func format(_ name: String) -> AnswerFormat { AnswerFormat.all[name]! }
 
-    static func answer(_ text: String, _ name: String, tools: [ToolDefinition] = tools, inReasoning: Bool = false) -> Answer {
+    static func answer(_ text: String, _ name: String, tools: [ToolDefinition] = tools, inReasoning: Bool = false) -> Answer
+    {
         Answer(text, format: format(name), tools: tools, startsInReasoning: inReasoning)
     }
 
@@ -43,7 +44,10 @@ import Testing
 
     @Test func argumentsStream() {
         var parser = AnswerParser(format: Self.format("hermes"), tools: Self.tools)
-        #expect(parser.append("Yes.\n<tool_call>\n{\"name\": \"f\", ") == [.content("Yes."), .toolCallBegan(index: 0, id: "call_0", name: "f")])
+        #expect(
+            parser.append("Yes.\n<tool_call>\n{\"name\": \"f\", ") == [
+                .content("Yes."), .toolCallBegan(index: 0, id: "call_0", name: "f"),
+            ])
         #expect(parser.append("\"arguments\": {\"s\": \"a") == [.toolCallArguments(index: 0, fragment: "{\"s\": \"a")])
         #expect(parser.append("b\"") == [.toolCallArguments(index: 0, fragment: "b\"")])
         #expect(parser.append("}}") == [.toolCallArguments(index: 0, fragment: "}"), .toolCallEnded(index: 0)])
@@ -95,7 +99,10 @@ import Testing
     // MARK: Ids
 
     @Test func idsOfTheModelAreKept() {
-        #expect(Self.answer(#"[TOOL_CALLS][{"name": "f", "arguments": {}, "id": "a1"}]"#, "mistral").toolCalls.map(\.id) == ["a1"])
+        #expect(
+            Self.answer(#"[TOOL_CALLS][{"name": "f", "arguments": {}, "id": "a1"}]"#, "mistral").toolCalls.map(\.id) == [
+                "a1"
+            ])
         #expect(Self.answer(#"[TOOL_CALLS]f[CALL_ID]b2[ARGS]{}"#, "mistral").toolCalls.map(\.id) == ["b2"])
         #expect(
             Self.answer(
@@ -106,7 +113,8 @@ import Testing
                 #"<|START_ACTION|>[{"tool_call_id": 7, "tool_name": "f", "parameters": {}}]<|END_ACTION|>"#, "command-r7b"
             ).toolCalls.map(\.id) == ["7"])
         #expect(
-            Self.answer("<|tool_call_begin|>functions.f:3<|tool_call_argument_begin|>{}<|tool_call_end|>", "kimi-k2").toolCalls
+            Self.answer("<|tool_call_begin|>functions.f:3<|tool_call_argument_begin|>{}<|tool_call_end|>", "kimi-k2")
+                .toolCalls
                 == [ToolCall(id: "functions.f:3", name: "f", arguments: "{}")])
         #expect(
             Self.answer(
@@ -125,7 +133,8 @@ import Testing
         ("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": \"no JSON\"}</tool_call>"),
         ("hermes", "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1}, }</tool_call>"),
         ("qwen-xml", "<tool_call>\n<function=f>\nno tag\n</function>\n</tool_call>"), ("qwen-xml", "<tool_call>text"),
-        ("qwen-xml", "<function=f <parameter=a>\n1\n</parameter>"), ("glm", "<tool_call>f\n<arg_key>k</arg_key>1</tool_call>"),
+        ("qwen-xml", "<function=f <parameter=a>\n1\n</parameter>"),
+        ("glm", "<tool_call>f\n<arg_key>k</arg_key>1</tool_call>"),
         ("deepseek-v3.1", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"),
         ("kimi-k2", "<|tool_calls_section_begin|><|tool_calls_section_end|>"),
         ("mistral", "[TOOL_CALLS]f[ARGS]no"), ("lfm2", "<|tool_call_start|>[f(a=b)]<|tool_call_end|>"),
@@ -208,7 +217,8 @@ import Testing
     // MARK: Llama, functionary, gpt-oss
 
     @Test(arguments: [
-        #"{"answer": 42}"#, #"{"name": "unknown", "parameters": {}}"#, #"{"name": "f"}"#, "{not JSON}", "[1, 2]", "[f]", "{",
+        #"{"answer": 42}"#, #"{"name": "unknown", "parameters": {}}"#, #"{"name": "f"}"#, "{not JSON}", "[1, 2]", "[f]",
+        "{",
         #"{"name": "f", "parameters""#, "[see f(x)]", #"{"name": "Anna", "age": 3}"#,
     ])
     func jsonThatIsNoCallIsContent(text: String) {
@@ -252,25 +262,30 @@ import Testing
         let bad = Self.answer("<|channel|>commentary to=functions.f<|message|>{\"n\": }<|end|>", "harmony")
         #expect(bad.toolCalls == [])
         #expect(bad.content == "<|channel|>commentary to=functions.f<|message|>{\"n\": }")
-        let inReasoning = Self.answer("more<|end|><|start|>assistant<|channel|>final<|message|>X", "harmony", inReasoning: true)
+        let inReasoning = Self.answer(
+            "more<|end|><|start|>assistant<|channel|>final<|message|>X", "harmony", inReasoning: true)
         #expect(inReasoning.reasoning == "more" && inReasoning.content == "X")
     }
 
     // MARK: Types of plain values
 
     @Test(arguments: [
-        (#"{"type": "integer"}"#, "12", "12"), (#"{"type": "integer"}"#, "12.0", "12.0"), (#"{"type": "integer"}"#, "x", #""x""#),
+        (#"{"type": "integer"}"#, "12", "12"), (#"{"type": "integer"}"#, "12.0", "12.0"),
+        (#"{"type": "integer"}"#, "x", #""x""#),
         (#"{"type": "string"}"#, "12", #""12""#), (#"{"type": "string"}"#, "null", #""null""#), (#"{}"#, "true", "true"),
         (#"{"type": "boolean"}"#, "True", "true"), (#"{"type": "boolean"}"#, "FALSE", "false"), (#"{}"#, "x y", #""x y""#),
-        (#"{"type": "object"}"#, "{'a': [1, None]}", #"{"a": [1, null]}"#), (#"{"type": ["string", "null"]}"#, "None", "null"),
-        (#"{"type": ["string", "integer"]}"#, "7", "7"), (#"{"anyOf": [{"type": "array"}, {"type": "string"}]}"#, "[1", #""[1""#),
+        (#"{"type": "object"}"#, "{'a': [1, None]}", #"{"a": [1, null]}"#),
+        (#"{"type": ["string", "null"]}"#, "None", "null"),
+        (#"{"type": ["string", "integer"]}"#, "7", "7"),
+        (#"{"anyOf": [{"type": "array"}, {"type": "string"}]}"#, "[1", #""[1""#),
         (#"{"enum": ["1", "2"]}"#, "1", #""1""#), (#"{"enum": [1, 2]}"#, "1", "1"), (#"{"const": "42"}"#, "42", #""42""#),
         (#"{"type": "string", "nullable": true}"#, "null", "null"), (#"{"type": "number"}"#, "-3", "-3"),
         (#"{"type": "array"}"#, "('a', 'b',)", #"["a", "b"]"#), (#"{"type": "float"}"#, "1e3", "1e3"),
     ])
     func typesOfValues(schema: String, value: String, json: String) {
         let tool = ToolDefinition(name: "t", parameters: #"{"properties": {"p": \#(schema)}}"#)
-        let answer = Self.answer("<function=t>\n<parameter=p>\n\(value)\n</parameter>\n</function>", "qwen-xml", tools: [tool])
+        let answer = Self.answer(
+            "<function=t>\n<parameter=p>\n\(value)\n</parameter>\n</function>", "qwen-xml", tools: [tool])
         #expect(answer.toolCalls.map(\.arguments) == [#"{"p": \#(json)}"#])
     }
 }

@@ -57,7 +57,8 @@ extension AnswerFormat {
                     opens: ["<function name=\""],
                     notation: .xml(
                         XMLSyntax(
-                            callOpens: ["<function name=\""], nameEnds: ["\">"], keyOpen: "<param name=\"", keyEnds: ["\">"],
+                            callOpens: ["<function name=\""], nameEnds: ["\">"], keyOpen: "<param name=\"",
+                            keyEnds: ["\">"],
                             valueClose: "</param>", callClose: "</function>", mayBeCDATA: true)))
             ]))
 
@@ -71,7 +72,8 @@ extension AnswerFormat {
                     opens: ["<minimax:tool_call>"],
                     notation: .xml(
                         XMLSyntax(
-                            callOpens: ["<invoke name=\""], nameEnds: ["\">"], keyOpen: "<parameter name=\"", keyEnds: ["\">"],
+                            callOpens: ["<invoke name=\""], nameEnds: ["\">"], keyOpen: "<parameter name=\"",
+                            keyEnds: ["\">"],
                             valueClose: "</parameter>", callClose: "</invoke>", sectionCloses: ["</minimax:tool_call>"])))
             ], callsEndReasoning: true))
 
@@ -87,7 +89,8 @@ extension AnswerFormat {
     static func glm(_ name: String = "glm", suffix: String = "", hasSection: Bool = false) -> AnswerFormat {
         let tag = { (name: String) in "<\(name)\(suffix)>" }
         var syntax = XMLSyntax(
-            callOpens: [tag("tool_call")], nameEnds: [tag("tool_sep"), "\n"], nameStops: [tag("arg_key"), tag("/tool_call")],
+            callOpens: [tag("tool_call")], nameEnds: [tag("tool_sep"), "\n"],
+            nameStops: [tag("arg_key"), tag("/tool_call")],
             keyOpen: tag("arg_key"), keyEnds: [tag("/arg_key")], valueOpen: tag("arg_value"), valueClose: tag("/arg_value"),
             callClose: tag("/tool_call"))
         if hasSection { syntax.sectionCloses = [tag("/tool_calls")] }
@@ -114,7 +117,8 @@ extension AnswerFormat {
                         notation: .xml(
                             XMLSyntax(
                                 callOpens: ["<\(mark)invoke name=\""], nameEnds: ["\">"],
-                                keyOpen: "<\(mark)parameter name=\"", keyEnds: ["\" string=\"true\">", "\" string=\"false\">"],
+                                keyOpen: "<\(mark)parameter name=\"",
+                                keyEnds: ["\" string=\"true\">", "\" string=\"false\">"],
                                 valueClose: "</\(mark)parameter>", callClose: "</\(mark)invoke>",
                                 sectionCloses: ["</\(mark)\(section)>"], keyEndTellsType: true)))
                 ], callsEndReasoning: true))

@@ -16,7 +16,7 @@ struct HarmonyReader: Sendable {
         case program
     }
 
-    private static let headerLimit = 1024
+    private static let headerLimit = 300
     private static let starts = ["<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "to="].map(\.bytes)
     private static let message = "<|message|>".bytes
     private static let ends = ["<|end|>", "<|call|>", "<|return|>", "<|start|>", "<|channel|>"].map(\.bytes)
@@ -95,7 +95,8 @@ struct HarmonyReader: Sendable {
                     return true
                 }
                 sink.begin(name: name)
-                sink.arguments("{".bytes + JSONEscape.quoted((types.programParameter(of: name) ?? "code").utf8) + ": \"".bytes)
+                sink.arguments(
+                    "{".bytes + JSONEscape.quoted((types.programParameter(of: name) ?? "code").utf8) + ": \"".bytes)
                 state = .program
             }
         case .arguments(var arguments):
@@ -141,9 +142,11 @@ struct HarmonyReader: Sendable {
         case .more: return false
         case .none:
             guard !window.isFinal else { return false }
-            // No header ever is that long.
+            // No header ever is that long. Its first byte is text, so that the rest is none again.
             sink.warn(.malformedCall("a header without an end"))
             begin(isReasoning: false)
+            window.position += 1
+            give(window.text((window.position - 1)..<window.position), isReasoning: false, into: &sink)
         case .field(let bytes, _):
             window.position += bytes.count + Self.message.count
             let header = String(decoding: bytes, as: UTF8.self)
@@ -223,16 +226,18 @@ struct HarmonyReader: Sendable {
     }
 
     private mutating func finish(_ window: inout TextWindow, into sink: inout AnswerSink) {
-        let unfinished: Bool
+        let warning: AnswerWarning?
         switch state {
-        case .header: unfinished = window.text(window.mark..<window.bytes.count).contains("to=")
-        case .call, .arguments: unfinished = true
-        default: unfinished = false
+        case .header:
+            let isCall = window.text(window.mark..<window.bytes.count).contains("to=")
+            warning = isCall ? .unfinishedCall : .malformedCall("a header without an end")
+        case .call, .arguments: warning = .unfinishedCall
+        default: warning = nil
         }
-        if unfinished {
+        if let warning {
             sink.abandon()
-            sink.warn(.unfinishedCall)
-            isNewMessage = true
+            sink.warn(warning)
+            begin(isReasoning: false)
             give(window.text(window.mark..<window.bytes.count), isReasoning: false, into: &sink)
         }
         window.position = window.bytes.count

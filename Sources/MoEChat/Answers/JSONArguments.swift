@@ -4,7 +4,10 @@
 struct JSONArguments: Sendable {
     enum Progress: Sendable { case more, done, wrong }
 
-    private enum State: Sendable { case start, object, quoted(JSONUnescaper) }
+    private enum State: Sendable {
+        case start, object
+        case quoted(JSONUnescaper)
+    }
 
     private var state = State.start
     private var checker = JSONChecker()

@@ -9,7 +9,8 @@ struct JSONChecker: Sendable {
         case value, valueOrEnd
         case key, keyOrEnd, colon
         case commaOrEnd
-        case string, escape, hex(Int)
+        case string, escape
+        case hex(Int)
         case number(Number)
         /// The rest of `true`, `false` or `null`.
         case word(StaticString, Int)

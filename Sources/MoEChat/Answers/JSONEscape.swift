@@ -42,7 +42,10 @@ enum JSONEscape {
 
 /// Reads a JSON string's text, byte by byte.
 struct JSONUnescaper: Sendable {
-    private enum State: Sendable { case plain, escape, hex(Int, UInt16) }
+    private enum State: Sendable {
+        case plain, escape
+        case hex(Int, UInt16)
+    }
     private var state = State.plain
     /// The first half of a pair.
     private var high: UInt16?

@@ -170,7 +170,9 @@ struct ChoiceReader: CallReader {
             if notation == nil, otherwise.count > 1 {
                 // A call in a program's notation, or a program.
                 let start = index
-                while index < window.bytes.count, window.bytes[index].isNameByte, index - start < TextWindow.nameLimit { index += 1 }
+                while index < window.bytes.count, window.bytes[index].isNameByte, index - start < TextWindow.nameLimit {
+                    index += 1
+                }
                 guard index < window.bytes.count || window.isFinal else { return .more }
                 let isCall = window.match("(".bytes, at: index) == .yes && window.endsBefore(index, with: ".call".bytes)
                 notation = otherwise[isCall ? 0 : 1]
@@ -186,7 +188,8 @@ extension UInt8 {
     /// Of a function's name.
     fileprivate var isNameByte: Bool {
         switch self {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"),
             UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "-"):
             true
         default: self >= 0x80

@@ -334,7 +334,8 @@ extension UInt8 {
     /// Of a number or a word.
     fileprivate var isTokenByte: Bool {
         switch self {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"),
             UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "+"), UInt8(ascii: "-"):
             true
         default: false
@@ -342,5 +343,7 @@ extension UInt8 {
     }
 
     /// Of a key without quotes: as above, and whatever is not ASCII.
-    fileprivate var isKeyByte: Bool { isTokenByte || self >= 0x80 || self == UInt8(ascii: "$") || self == UInt8(ascii: "@") }
+    fileprivate var isKeyByte: Bool {
+        isTokenByte || self >= 0x80 || self == UInt8(ascii: "$") || self == UInt8(ascii: "@")
+    }
 }

@@ -41,7 +41,10 @@ struct MarkerTable: Sendable {
         self.begins = begins
     }
 
-    enum Found { case marker(Marker), none, undecided }
+    enum Found {
+        case marker(Marker)
+        case none, undecided
+    }
 
     /// What begins at `index`.
     func find(in window: borrowing TextWindow, at index: Int, blockStart: Bool, answerStart: Bool) -> Found {

@@ -121,6 +121,8 @@ struct TaggedCallReader: CallReader {
                 id = text
                 name = Self.name(in: text)
             }
+            // What is no call is looked at again, as text.
+            guard !syntax.mustBeKnown || sink.knows(name) else { return .text }
             let isBrace = syntax.braceEndsHeader && end == field.ends.count - 1
             window.position += bytes.count + (isBrace ? 0 : field.ends[end].count)
             if end == 0, index + 1 < header.count, !isBrace {
@@ -129,7 +131,6 @@ struct TaggedCallReader: CallReader {
             }
         }
         guard !name.isEmpty else { return .malformed("a call without a name") }
-        guard !syntax.mustBeKnown || sink.knows(name) else { return .text }
         state = .beforeArguments
         return nil
     }

@@ -59,7 +59,10 @@ extension UInt8 {
 }
 
 extension TextWindow {
-    enum Found { case literal(Int), none, undecided }
+    enum Found {
+        case literal(Int)
+        case none, undecided
+    }
 
     /// Which of several literals stands here. One that another one begins with comes after it.
     func first(of literals: [[UInt8]]) -> Found {
@@ -74,7 +77,10 @@ extension TextWindow {
         return undecided ? .undecided : .none
     }
 
-    enum Field { case field([UInt8], end: Int), more, none }
+    enum Field {
+        case field([UInt8], end: Int)
+        case more, none
+    }
 
     /// The most that a name or a key may have.
     static let nameLimit = 256

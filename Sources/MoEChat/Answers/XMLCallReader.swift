@@ -96,7 +96,9 @@ struct XMLCallReader: CallReader {
                 window.position += bytes.count + keyEnds[end].count
                 key = String(decoding: bytes.trimmed, as: UTF8.self)
                 expected = types.types(of: key, tool: name)
-                if syntax.keyEndTellsType { expected = end == 0 ? [.string] : Set(JSONType.allCases).subtracting([.string]) }
+                if syntax.keyEndTellsType {
+                    expected = end == 0 ? [.string] : Set(JSONType.allCases).subtracting([.string])
+                }
                 sink.arguments((keyCount == 0 ? "" : ", ").bytes + JSONEscape.quoted(key.utf8) + ": ".bytes)
                 keyCount += 1
                 state = .beforeValue
