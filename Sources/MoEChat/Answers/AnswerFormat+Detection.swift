@@ -20,6 +20,7 @@ extension AnswerFormat {
         Rule(dsml(section: "function_calls"), "｜DSML｜"),
         Rule(deepSeek(hasType: true), "<｜tool▁call▁begin｜>", "```json"),
         Rule(deepSeek(hasType: false), "<｜tool▁call▁begin｜>"),
+        Rule(miniMaxM3, "]<]minimax[>["),
         Rule(miniMaxM2, "<minimax:tool_call>"),
         Rule(seed, "<seed:tool_call>"),
         Rule(glm("hunyuan3-open", suffix: ":opensource", hasSection: true), "<arg_key:opensource>"),

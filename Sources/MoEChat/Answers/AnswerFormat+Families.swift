@@ -77,6 +77,10 @@ extension AnswerFormat {
                             valueClose: "</parameter>", callClose: "</invoke>", sectionCloses: ["</minimax:tool_call>"])))
             ], callsEndReasoning: true))
 
+    /// MiniMax M3: its nested tags are not read, calls come as text.
+    static let miniMaxM3 = AnswerFormat(
+        "minimax-m3", TextShape(reasoning: [Reasoning(open: "<mm:think>", close: "</mm:think>")]))
+
     /// MiniMax M1: JSON objects, a line each.
     static let miniMaxM1 = AnswerFormat(
         "minimax-m1",
