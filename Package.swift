@@ -42,7 +42,10 @@ let package = Package(
         .target(name: "MoEJSON", swiftSettings: swiftSettings),
         .target(name: "MoETensors", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoECompute", dependencies: ["CMoEKernels", "CLAPACKE", "MoETensors"], swiftSettings: swiftSettings),
-        .target(name: "MoETokenizer", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
+        .target(
+            name: "CPCRE2", path: "CSources/CPCRE2", cSettings: cSettings,
+            linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
+        .target(name: "MoETokenizer", dependencies: ["CPCRE2", "MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEJinja", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEChat", dependencies: ["MoEJinja", "MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEGrammar", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
@@ -81,9 +84,11 @@ let package = Package(
         .testTarget(
             name: "MoEJinjaTests", dependencies: ["MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"],
+            swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings
+        ),
         .testTarget(
             name: "MoEModelTests", dependencies: ["MoEModel", "MoECompute", "MoETensors", "MoETestSupport"],
             swiftSettings: swiftSettings),

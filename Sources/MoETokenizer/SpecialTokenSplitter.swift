@@ -155,7 +155,7 @@ struct SpecialTokenSplitter: Sendable {
         var i = index
         while true {
             let (kind, length) = CharacterClasses.shared.character(in: text, at: i, end: text.count)
-            guard kind.contains(.space) else { return i }
+            guard kind.isIn(.space) else { return i }
             i += length
         }
     }
@@ -164,7 +164,7 @@ struct SpecialTokenSplitter: Sendable {
         var i = index
         while i > 0 {
             let start = startOfCharacter(before: i, in: text)
-            guard CharacterClasses.shared.character(in: text, at: start, end: i).class.contains(.space) else { break }
+            guard CharacterClasses.shared.character(in: text, at: start, end: i).class.isIn(.space) else { break }
             i = start
         }
         return i
@@ -180,7 +180,7 @@ struct SpecialTokenSplitter: Sendable {
     private static func isWord(_ range: Range<Int>, in text: UnsafeBufferPointer<UInt8>) -> Bool {
         let classes = CharacterClasses.shared
         func isWordCharacter(_ kind: CharacterClass, _ byte: UInt8) -> Bool {
-            !kind.isDisjoint(with: [.letter, .number, .mark]) || byte == UInt8(ascii: "_")
+            kind.isIn([.letter, .number, .mark]) || byte == UInt8(ascii: "_")
         }
         if range.lowerBound > 0 {
             let before = startOfCharacter(before: range.lowerBound, in: text)

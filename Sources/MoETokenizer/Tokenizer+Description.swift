@@ -13,7 +13,7 @@ extension Tokenizer {
         case "gpt2":
             let (encoder, preTokenizer, named) = try reader.bytePairs()
             addsBOS = named.addsBOS
-            parts = Parts(splitter: reader.splitter, model: .bytePairs(encoder, preTokenizer))
+            parts = Parts(splitter: reader.splitter, preTokenizer: preTokenizer, model: .bytePairs(encoder))
         case "llama":
             let prefixesSpace = description.addSpacePrefix ?? true
             addsBOS = true
@@ -21,7 +21,8 @@ extension Tokenizer {
                 splitter: reader.splitter,
                 normalizer: Normalizer(steps: [.replace(pattern: [UInt8(ascii: " ")], with: Normalizer.spaceMark)]),
                 spacePrefix: prefixesSpace ? .always(ifMissing: false) : .never, prefix: Normalizer.spaceMark,
-                model: .sentencePiece(reader.sentencePiece(), PreTokenizer(cuts: reader.sentencePieceCuts)),
+                preTokenizer: PreTokenizer(cuts: reader.sentencePieceCuts),
+                model: .sentencePiece(reader.sentencePiece()),
                 dropsFirstSpace: prefixesSpace)
         default:
             throw reader.error("model is not supported", expected: "gpt2, llama", found: "'\(description.model)'")
@@ -223,7 +224,10 @@ private struct DescriptionReader {
             }
             encoder.wholeWords = words
         }
-        return (encoder, PreTokenizer(cuts: named.cuts), named)
+        guard let preTokenizer = named.preTokenizer() else {
+            throw error("pre-tokenizer has an expression that is too long", found: "'\(name)'")
+        }
+        return (encoder, preTokenizer, named)
     }
 
     // MARK: SentencePiece
