@@ -117,7 +117,7 @@ extension Vocabulary {
 
 extension TokenizerJSON {
     /// The text of a token that the configuration names: a string, or an object with its content.
-    fileprivate func token(_ name: String) -> [UInt8]? {
+    func token(_ name: String) -> [UInt8]? {
         document.bytes(member(name)) ?? document.bytes(document.member("content", of: member(name)))
     }
 

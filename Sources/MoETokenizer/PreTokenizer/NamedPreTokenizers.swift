@@ -7,6 +7,7 @@
 /// - it knows no cases of letters: what is `\p{Lu}` or `\p{Ll}` there is here a letter that is not a-z or not A-Z ("tekken",
 ///   "gpt-4o" …), or any letter ("youtu", "tiny_aya"), and marks are no letters in those of the first kind;
 /// - U+017F is not an s in a contraction;
+/// - white space beyond ASCII is in no range of code points (its expressions see it as U+000B);
 /// - "kimi-k2" has Han as a list of ranges, and letters in whatever case;
 /// - "afmoe" and "tiny_aya" group digits by hand, with the text before a run of digits left on its first group.
 struct NamedPreTokenizer {
@@ -91,7 +92,7 @@ struct NamedPreTokenizer {
         ##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"##
     private static let deepSeekMain = deepSeekWord + #"| ?[\p{P}\p{S}]+[\r\n]*|"# + spaces
     private static let ideographsAndKana = Rule.pattern(#"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"#)
-    private static let ideographsAndHangul = Rule.pattern(#"[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"#)
+    private static let ideographsAndHangul = Rule.pattern(#"[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff&&\S]+"#)
 
     /// The cased letters of DeepSeek LLM's expression.
     private static let deepSeekLetters =
@@ -222,7 +223,7 @@ struct NamedPreTokenizer {
             ["deepseek-llm"],
             [
                 .pattern(#"[\r\n]"#), .pattern(#"\s?[\#(deepSeekLetters)]+"#),
-                .pattern(#"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"#), .pattern(#"\s+\z"#),
+                .pattern(#"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002&&\S]+"#), .pattern(#"\s+\z"#),
                 ideographsAndHangul,
                 .pattern(#"\p{N}+"#),
             ]),
