@@ -61,10 +61,10 @@ extension Normalizer.Step {
             }
         case .stripMarks(let onlyNonSpacing):
             return Self.mapped(text) { codePoint, result in
+                // Both as the crates in `tokenizers` know them.
                 let isMark =
-                    onlyNonSpacing
-                    ? CharacterClasses.shared[codePoint].isIn(CharacterClass(categories: 10...10))
-                    : codePoint >= 0x300 && Boundaries.contain(codePoint, UnicodeTables.strippedMarkBoundaries)
+                    codePoint >= 0x300 && Boundaries.contain(codePoint, UnicodeTables.strippedMarkBoundaries)
+                    && (!onlyNonSpacing || CharacterClasses.shared[codePoint].isIn(CharacterClass(categories: 10...10)))
                 if !isMark { UTF8Text.append(codePoint, to: &result) }
             }
         case .cleanText:

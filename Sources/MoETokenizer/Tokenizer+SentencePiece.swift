@@ -87,6 +87,7 @@ extension Tokenizer {
             normalizer: Normalizer(steps: [.sentencePiece(normalizer)]), model: encoder)
         parts.preTokenizer = PreTokenizer(steps: steps)
         parts.dropsFirstSpace = model.addsSpace && !model.putsSpacesLast
+        parts.dropsLeadingSpaces = parts.dropsFirstSpace && model.removesExtraSpaces
         let bos = extra.id("bos_token", in: vocabulary) ?? Self.control(model.bos, model)
         let eos = extra.id("eos_token", in: vocabulary) ?? Self.control(model.eos, model)
         self.init(

@@ -69,6 +69,8 @@ public final class Tokenizer: Sendable {
         var model: Model
         /// Spaces are `▁` in the pieces: the first of a text was put there by `encode` and is not part of the text.
         var dropsFirstSpace = false
+        /// All spaces that a text begins with are left out.
+        var dropsLeadingSpaces = false
     }
 
     init(
@@ -277,7 +279,8 @@ public final class Tokenizer: Sendable {
             default: break
             }
         }
-        let dropped = parts.dropsFirstSpace && bytes.first == UInt8(ascii: " ") ? 1 : 0
+        var dropped = parts.dropsFirstSpace && bytes.first == UInt8(ascii: " ") ? 1 : 0
+        while parts.dropsLeadingSpaces, dropped < bytes.count, bytes[dropped] == UInt8(ascii: " ") { dropped += 1 }
         return String(decoding: bytes[dropped...], as: UTF8.self)
     }
 

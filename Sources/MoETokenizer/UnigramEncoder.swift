@@ -129,9 +129,9 @@ struct UnigramEncoder: Sendable {
 
     @inline(__always)
     private func consider(_ candidate: Double, _ id: Int32, from start: Int, at node: inout Node) {
+        let sum = flavor == .sentencePiece ? Double(Float(candidate)) : candidate
         // The first to reach a place stays until something is better, also where a score is no number.
-        guard node.start < 0 || candidate > node.sum else { return }
-        node = Node(
-            id: id, start: Int32(start), sum: flavor == .sentencePiece ? Double(Float(candidate)) : candidate)
+        guard node.start < 0 || sum > node.sum else { return }
+        node = Node(id: id, start: Int32(start), sum: sum)
     }
 }

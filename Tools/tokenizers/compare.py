@@ -236,8 +236,8 @@ def trained(folder):
         for name, options in {
                 "plain": {}, "bytes": {"byte_fallback": True, "character_coverage": 0.98},
                 "identity": {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "byte_fallback": True},
-                "no-prefix": {"add_dummy_prefix": False, "character_coverage": 0.97},
-                "user": {"user_defined_symbols": ["<tool>", "the", "▁▁▁", "👍🏽"], "byte_fallback": True, "character_coverage": 0.97},
+                "no-prefix": {"add_dummy_prefix": False, "character_coverage": 0.98},
+                "user": {"user_defined_symbols": ["<tool>", "the", "▁▁▁", "👍🏽"], "byte_fallback": True, "character_coverage": 0.98},
                 "nfkc-cf": {"normalization_rule_name": "nmt_nfkc_cf"}, "digits": {"split_digits": True, "byte_fallback": True},
                 "suffix": {"treat_whitespace_as_suffix": True}}.items():
             path = folder / f"sp-{kind}-{name}.model"
