@@ -114,3 +114,11 @@ if Context.environment["MOE_BENCHMARKS"] != nil {
             path: "Benchmarks/Kernels", swiftSettings: swiftSettings,
             plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]))
 }
+
+// Encodes texts in bulk for Tools/tokenizers (`make test-tokenizers`, `make bench-tokenizers`); nobody else builds it.
+if Context.environment["MOE_TOKENIZER_DRIVER"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "tokenizer-driver", dependencies: ["MoEInfer", "MoETokenizer"], path: "Benchmarks/Tokenizers",
+            swiftSettings: swiftSettings))
+}

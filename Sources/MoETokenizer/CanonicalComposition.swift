@@ -35,18 +35,25 @@ enum CanonicalComposition {
         return output
     }
 
-    /// `text` (UTF-8) in form C. What need not change is copied as it is.
+    /// `text` (UTF-8) in form C. What need not change is copied as it is, in stretches as long as possible.
     static func compose(_ text: UnsafeBufferPointer<UInt8>) -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(text.count + 16)
-        /// From here on nothing is written yet; it is where the last character starts that no character before can change.
+        /// From here on nothing is written yet.
         var start = 0
+        /// Where the last character starts that no character before can change.
+        var last = 0
         var i = 0
         while i < text.count {
+            // The first character that may change is U+0300: CC 80.
+            if text[i] < 0xCC {
+                last = i
+                i += text[i] < 0xC2 ? 1 : UTF8Text.codePoint(in: text, at: i, end: text.count).length
+                continue
+            }
             let (codePoint, length) = UTF8Text.codePoint(in: text, at: i, end: text.count)
             guard mayChange(codePoint) else {
-                output.append(contentsOf: text[start..<i])
-                start = i
+                last = i
                 i += length
                 continue
             }
@@ -57,10 +64,12 @@ enum CanonicalComposition {
                 guard mayChange(next) else { break }
                 i += length
             }
-            normalize(UnsafeBufferPointer(rebasing: text[start..<i]), .nfc, into: &output)
+            output.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<last]))
+            normalize(UnsafeBufferPointer(rebasing: text[last..<i]), .nfc, into: &output)
             start = i
+            last = i
         }
-        output.append(contentsOf: text[start...])
+        output.append(contentsOf: UnsafeBufferPointer(rebasing: text[start...]))
         return output
     }
 
@@ -70,8 +79,10 @@ enum CanonicalComposition {
     static func mayChange(_ codePoint: UInt32) -> Bool {
         // The first such character is U+0300; most text has nothing from there on.
         guard codePoint >= 0x300 else { return false }
-        return Boundaries.contain(codePoint, UnicodeTables.normalizationBoundaries)
+        return changing.contains(codePoint)
     }
+
+    private static let changing = CharacterBitmap(CharacterSet(boundaries: UnicodeTables.normalizationBoundaries))
 
     private struct Character {
         var codePoint: UInt32

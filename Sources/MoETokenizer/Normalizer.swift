@@ -36,6 +36,13 @@ struct Normalizer: Sendable {
 
     var isIdentity: Bool { steps.isEmpty }
 
+    /// Whether it is certain at a glance that `text` stays as it is.
+    func keeps(_ text: UnsafeBufferPointer<UInt8>) -> Bool {
+        guard steps.count == 1, case .form(let form) = steps[0] else { return false }
+        let lowest: UInt8 = form == .nfc ? 0xCC : 0x80
+        return !text.contains { $0 >= lowest }
+    }
+
     func apply(to text: [UInt8]) -> [UInt8] { steps.reduce(text) { $1.apply(to: $0) } }
 }
 

@@ -30,21 +30,33 @@ struct SentencePieceNormalizer: Sendable {
         if removesExtraSpaces {
             while i < text.count {
                 let (replacement, length) = prefix(of: text, at: i)
-                guard replacement.elementsEqual(CollectionOfOne(0x20)) else { break }
+                let isSpace =
+                    replacement.map { $0.elementsEqual(CollectionOfOne(0x20)) } ?? (length == 1 && text[i] == 0x20)
+                guard isSpace else { break }
                 i += length
             }
         }
         guard i < text.count else { return [] }
         if addsSpace, !putsSpacesLast { result += space }
         var isAfterSpace = removesExtraSpaces
-        while i < text.count {
-            var (piece, length) = prefix(of: text, at: i)
-            i += length
-            while isAfterSpace, piece.first == 0x20 { piece = piece.dropFirst() }
-            if let last = piece.last {
-                for byte in piece { if byte == 0x20 { result += space } else { result.append(byte) } }
-                isAfterSpace = last == 0x20
+        func append(_ piece: UnsafeBufferPointer<UInt8>) {
+            var k = 0
+            while isAfterSpace, k < piece.count, piece[k] == 0x20 { k += 1 }
+            guard k < piece.count else { return }
+            while k < piece.count {
+                if piece[k] == 0x20 { result += space } else { result.append(piece[k]) }
+                k += 1
             }
+            isAfterSpace = piece[piece.count - 1] == 0x20
+        }
+        while i < text.count {
+            let (replaced, length) = prefix(of: text, at: i)
+            if let replaced {
+                replaced.withUnsafeBufferPointer { append($0) }
+            } else {
+                append(UnsafeBufferPointer(rebasing: text[i..<i + length]))
+            }
+            i += length
             if !removesExtraSpaces { isAfterSpace = false }
         }
         if removesExtraSpaces {
@@ -64,7 +76,8 @@ struct SentencePieceNormalizer: Sendable {
         var isInWord = false
         var i = 0
         while i < text.count {
-            let (piece, length) = prefix(of: text, at: i)
+            let (replaced, length) = prefix(of: text, at: i)
+            let piece = replaced ?? Array(text[i..<i + length])[...]
             i += length
             for byte in piece {
                 guard byte != 0x20 else {
@@ -86,16 +99,17 @@ struct SentencePieceNormalizer: Sendable {
         return result
     }
 
-    /// What the text at `index` becomes, and how much of it that is.
-    private func prefix(of text: UnsafeBufferPointer<UInt8>, at index: Int) -> (ArraySlice<UInt8>, Int) {
-        if let (length, _) = userDefined.longest(in: text, at: index, end: text.count) {
-            return (Array(text[index..<index + length])[...], length)
+    /// What the text at `index` becomes, and how much of it that is. nil: it stays as it is.
+    @inline(__always)
+    private func prefix(of text: UnsafeBufferPointer<UInt8>, at index: Int) -> (ArraySlice<UInt8>?, Int) {
+        if !userDefined.isEmpty, let (length, _) = userDefined.longest(in: text, at: index, end: text.count) {
+            return (nil, length)
         }
         if let charsmap, let (replacement, length) = charsmap.match(text, at: index, end: text.count) {
             return (replacement, length)
         }
-        let length = UTF8Text.codePoint(in: text, at: index, end: text.count).length
+        let length = text[index] < 0x80 ? 1 : UTF8Text.codePoint(in: text, at: index, end: text.count).length
         if length == 1, text[index] >= 0x80 { return (Self.replacement[...], 1) }
-        return (Array(text[index..<index + length])[...], length)
+        return (nil, length)
     }
 }

@@ -108,7 +108,7 @@ public final class Tokenizer: Sendable {
     private func encode(_ bytes: UnsafeBufferPointer<UInt8>, addSpecial: Bool, parseSpecial: Bool) -> [Int32] {
         var ids: [Int32] = addSpecial ? prefix : []
         ids.reserveCapacity(bytes.count / 3 + 8)
-        var scratch = Scratch()
+        var scratch = Scratch(length: bytes.count)
         for segment in parts.splitter.split(bytes, parseSpecial: parseSpecial) {
             if let token = segment.token {
                 ids.append(token)
@@ -116,7 +116,8 @@ public final class Tokenizer: Sendable {
             }
             let stretch = UnsafeBufferPointer(rebasing: bytes[segment.range])
             let isFirst = segment.range.lowerBound == 0
-            if parts.normalizer.isIdentity, parts.normalizedSplitter == nil {
+            let isUnchanged = parts.normalizer.isIdentity || parts.normalizer.keeps(stretch)
+            if isUnchanged, parts.normalizedSplitter == nil {
                 encode(stretch, isFirst: isFirst, &scratch, into: &ids)
                 continue
             }
@@ -199,8 +200,10 @@ public final class Tokenizer: Sendable {
     /// Room that is used again from word to word.
     private struct Scratch {
         var ends: [Int] = []
-        var cache = WordCache()
+        var cache: WordCache
         var merger = PairMerger()
+
+        init(length: Int) { cache = WordCache(length: length) }
     }
 
     private func encodeWords(_ text: UnsafeBufferPointer<UInt8>, _ scratch: inout Scratch, into ids: inout [Int32]) {
@@ -235,6 +238,7 @@ public final class Tokenizer: Sendable {
             }
             let word = UnsafeBufferPointer(rebasing: text[start..<end])
             start = end
+            guard !word.isEmpty else { continue }
             guard word.count <= WordCache.longestWord else {
                 encode(word, &scratch.merger, &ids)
                 continue
