@@ -67,7 +67,7 @@ extension Tokenizer {
         default:
             var pieces = PieceTable(capacity: usable.count)
             for (text, id) in usable { pieces.insert(text, value: id) }
-            if !model.putsSpacesLast, userDefined.isEmpty, pieces.keepsWordsApart {
+            if !model.putsSpacesLast, pieces.keepsWordsApart {
                 steps = [.init(cut: .beforeSpaceMarks)]
             }
             var merging = SentencePieceEncoder(

@@ -95,8 +95,8 @@ struct CharacterSet: Equatable, Sendable {
 /// A set to be asked often: pages of 256 bits, most of them shared.
 final class CharacterBitmap: @unchecked Sendable {
     /// `pages[c >> 8]` is the first of the four words of the page of `c`; the page of ASCII comes first.
-    let pages: UnsafeMutablePointer<UInt16>
-    let words: UnsafeMutablePointer<UInt64>
+    private let pages: UnsafeMutablePointer<UInt16>
+    private let words: UnsafeMutablePointer<UInt64>
 
     init(_ set: CharacterSet) {
         let count = Int(CharacterSet.limit >> 8)
@@ -138,12 +138,22 @@ final class CharacterBitmap: @unchecked Sendable {
         words.deallocate()
     }
 
-    @inline(__always)
-    func contains(_ codePoint: UInt32) -> Bool {
-        let page = Int(pages[Int(codePoint >> 8)])
-        return words[page + Int(codePoint & 255) >> 6] >> UInt64(codePoint & 63) & 1 == 1
+    /// The same without the object, which must live on: nothing is counted where it is used.
+    var view: View { View(pages: pages, words: words) }
+
+    struct View {
+        fileprivate let pages: UnsafeMutablePointer<UInt16>
+        fileprivate let words: UnsafeMutablePointer<UInt64>
+
+        @inline(__always)
+        func contains(_ codePoint: UInt32) -> Bool {
+            let page = Int(pages[Int(codePoint >> 8)])
+            return words[page + Int(codePoint & 255) >> 6] >> UInt64(codePoint & 63) & 1 == 1
+        }
+
+        @inline(__always)
+        func contains(ascii byte: UInt8) -> Bool { words[Int(byte >> 6)] >> UInt64(byte & 63) & 1 == 1 }
     }
 
-    @inline(__always)
-    func contains(ascii byte: UInt8) -> Bool { words[Int(byte >> 6)] >> UInt64(byte & 63) & 1 == 1 }
+    func contains(_ codePoint: UInt32) -> Bool { view.contains(codePoint) }
 }

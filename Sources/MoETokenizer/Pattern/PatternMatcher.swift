@@ -34,16 +34,17 @@ struct PatternMatcher {
     mutating func forEachPiece(_ body: (_ end: Int, _ isMatch: Bool) -> Void) {
         var i = start
         var pending = start
+        let starts = program.starts
         program.candidates.withUnsafeBufferPointer { candidates in
             program.code.withUnsafeBufferPointer { code in
-                program.bitmaps.withUnsafeBufferPointer { bitmaps in
+                program.views.withUnsafeBufferPointer { bitmaps in
                     while i < end {
                         var bits = candidates[Int(text[i])]
                         var matchEnd = -1
                         while bits != 0 {
                             let k = bits.trailingZeroBitCount
                             bits &= bits - 1
-                            matchEnd = run(from: program.starts[k], at: i, code, bitmaps)
+                            matchEnd = run(from: starts[k], at: i, code, bitmaps)
                             if matchEnd >= 0 { break }
                         }
                         if budget < 0 { break }
@@ -72,7 +73,7 @@ struct PatternMatcher {
 
     /// The length of the character at `index` if it is in the set, else 0.
     @inline(__always)
-    private func length(at index: Int, in set: CharacterBitmap) -> Int {
+    private func length(at index: Int, in set: CharacterBitmap.View) -> Int {
         guard index < end else { return 0 }
         let byte = text[index]
         if byte < 0x80 { return set.contains(ascii: byte) ? 1 : 0 }
@@ -80,12 +81,12 @@ struct PatternMatcher {
         return set.contains(value) ? length : 0
     }
 
-    private func isWord(at index: Int) -> Bool { program.word.map { length(at: index, in: $0) > 0 } ?? false }
+    private func isWord(at index: Int) -> Bool { program.word.map { length(at: index, in: $0.view) > 0 } ?? false }
 
     /// Where a match of the program at `pc` that starts at `index` ends, or -1.
     private mutating func run(
         from pc: Int, at index: Int, _ code: UnsafeBufferPointer<PatternProgram.Instruction>,
-        _ bitmaps: UnsafeBufferPointer<CharacterBitmap>
+        _ bitmaps: UnsafeBufferPointer<CharacterBitmap.View>
     ) -> Int {
         let base = stack.count
         var pc = pc

@@ -35,7 +35,9 @@ final class PatternProgram: @unchecked Sendable {
     private(set) var code: [Instruction] = []
     /// Where each alternative starts in `code`.
     private(set) var starts: [Int] = []
-    private(set) var bitmaps: [CharacterBitmap] = []
+    /// Of the sets that `code` names; they live as long as the program.
+    private(set) var views: [CharacterBitmap.View] = []
+    private var bitmaps: [CharacterBitmap] = []
     /// First byte -> the alternatives that may match there, as bits. Above ASCII: those that may begin with any such character.
     private(set) var candidates: [UInt64] = []
     /// What \w is, if a boundary is asked for.
@@ -62,6 +64,7 @@ final class PatternProgram: @unchecked Sendable {
             }
         }
         bitmaps = sets.map(CharacterBitmap.init)
+        views = bitmaps.map(\.view)
         if code.contains(where: { $0.operation == .wordBoundary }) { self.word = CharacterBitmap(word) }
         sets = []
     }
