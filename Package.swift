@@ -42,7 +42,10 @@ let package = Package(
         .target(name: "MoEJSON", swiftSettings: swiftSettings),
         .target(name: "MoETensors", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoECompute", dependencies: ["CMoEKernels", "CLAPACKE", "MoETensors"], swiftSettings: swiftSettings),
-        .target(name: "MoETokenizer", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
+        .target(
+            name: "CPCRE2", path: "CSources/CPCRE2", cSettings: cSettings,
+            linkerSettings: [.linkedLibrary("dl"), .linkedLibrary("pthread")]),
+        .target(name: "MoETokenizer", dependencies: ["CPCRE2", "MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEJinja", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEChat", dependencies: ["MoEJinja", "MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEGrammar", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
@@ -110,4 +113,12 @@ if Context.environment["MOE_BENCHMARKS"] != nil {
             dependencies: ["MoECompute", "MoETensors", .product(name: "Benchmark", package: "benchmark")],
             path: "Benchmarks/Kernels", swiftSettings: swiftSettings,
             plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]))
+}
+
+// Encodes texts in bulk for Tools/tokenizers (`make test-tokenizers`, `make bench-tokenizers`); nobody else builds it.
+if Context.environment["MOE_TOKENIZER_DRIVER"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "tokenizer-driver", dependencies: ["MoEInfer", "MoETokenizer"], path: "Benchmarks/Tokenizers",
+            swiftSettings: swiftSettings))
 }

@@ -25,9 +25,18 @@ struct BytePairEncoder: Sendable {
     /// Neighbouring unknown characters share one unknown token.
     var fusesUnknown = false
 
+    /// Of a character that no symbol covers, the bytes without a token are left out and the others stay; else all or none count.
+    var skipsMissingBytes = false
+    /// Runs of line feeds that are tokens as they stand.
+    var lineFeeds: PieceTable?
+
     /// Appends the ids of `word`.
     func encode(_ word: UnsafeBufferPointer<UInt8>, merger: inout PairMerger, into ids: inout [Int32]) {
         if let id = wholeWords?.find(word) {
+            ids.append(id)
+            return
+        }
+        if let lineFeeds, word.first == 0x0A, word.allSatisfy({ $0 == 0x0A }), let id = lineFeeds.find(word) {
             ids.append(id)
             return
         }
@@ -69,6 +78,10 @@ struct BytePairEncoder: Sendable {
                 if let symbol = pieces.find(character) {
                     merger.append(symbol, start: i)
                     isAfterUnknown = false
+                } else if skipsMissingBytes {
+                    for (k, byte) in character.enumerated() where bytes[Int(byte)] >= 0 {
+                        merger.append(bytes[Int(byte)], start: i + k)
+                    }
                 } else if !bytes.isEmpty, character.allSatisfy({ bytes[Int($0)] >= 0 }) {
                     for (k, byte) in character.enumerated() { merger.append(bytes[Int(byte)], start: i + k) }
                     isAfterUnknown = false

@@ -1,19 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Unicode's normalisation form C (UAX #15): decompose canonically, order the marks, compose.
+/// Unicode's normalisation forms (UAX #15): decompose, order the marks, compose.
 enum CanonicalComposition {
-    /// `text` (UTF-8) in form C. What need not change is copied as it is.
+    enum Form: Sendable {
+        case nfc, nfd, nfkc, nfkd
+
+        fileprivate var isComposed: Bool { self == .nfc || self == .nfkc }
+        fileprivate var isCompatible: Bool { self == .nfkc || self == .nfkd }
+    }
+
+    /// `text` (UTF-8) in the form.
+    static func normalize(_ text: UnsafeBufferPointer<UInt8>, _ form: Form) -> [UInt8] {
+        guard form != .nfc else { return compose(text) }
+        var output: [UInt8] = []
+        output.reserveCapacity(text.count + 16)
+        var start = 0
+        var i = 0
+        // From one character that nothing before can change to the next: ASCII, mostly.
+        while i < text.count {
+            let (codePoint, length) = UTF8Text.codePoint(in: text, at: i, end: text.count)
+            // A compatibility decomposition may begin with a mark where the character is none.
+            let first = form.isCompatible ? compatible[codePoint]?[0] ?? codePoint : codePoint
+            if codePoint < 0x80 || !mayChange(codePoint) && !mayChange(first) {
+                if i - start == 1, text[start] < 0x80 {
+                    output.append(text[start])
+                } else {
+                    normalize(UnsafeBufferPointer(rebasing: text[start..<i]), form, into: &output)
+                }
+                start = i
+            }
+            i += length
+        }
+        normalize(UnsafeBufferPointer(rebasing: text[start...]), form, into: &output)
+        return output
+    }
+
+    /// `text` (UTF-8) in form C. What need not change is copied as it is, in stretches as long as possible.
     static func compose(_ text: UnsafeBufferPointer<UInt8>) -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity(text.count + 16)
-        /// From here on nothing is written yet; it is where the last character starts that no character before can change.
+        /// From here on nothing is written yet.
         var start = 0
+        /// Where the last character starts that no character before can change.
+        var last = 0
         var i = 0
         while i < text.count {
+            // The first character that may change is U+0300: CC 80.
+            if text[i] < 0xCC {
+                last = i
+                i += text[i] < 0xC2 ? 1 : UTF8Text.codePoint(in: text, at: i, end: text.count).length
+                continue
+            }
             let (codePoint, length) = UTF8Text.codePoint(in: text, at: i, end: text.count)
             guard mayChange(codePoint) else {
-                output.append(contentsOf: text[start..<i])
-                start = i
+                last = i
                 i += length
                 continue
             }
@@ -24,10 +64,12 @@ enum CanonicalComposition {
                 guard mayChange(next) else { break }
                 i += length
             }
-            normalize(UnsafeBufferPointer(rebasing: text[start..<i]), into: &output)
+            output.append(contentsOf: UnsafeBufferPointer(rebasing: text[start..<last]))
+            normalize(UnsafeBufferPointer(rebasing: text[last..<i]), .nfc, into: &output)
             start = i
+            last = i
         }
-        output.append(contentsOf: text[start...])
+        output.append(contentsOf: UnsafeBufferPointer(rebasing: text[start...]))
         return output
     }
 
@@ -37,35 +79,35 @@ enum CanonicalComposition {
     static func mayChange(_ codePoint: UInt32) -> Bool {
         // The first such character is U+0300; most text has nothing from there on.
         guard codePoint >= 0x300 else { return false }
-        // The number of boundaries at or below the code point is odd inside the set.
-        return countOfBoundaries(upTo: codePoint) % 2 == 1
+        return changing.contains(codePoint)
     }
 
-    private static func countOfBoundaries(upTo codePoint: UInt32) -> Int {
-        let boundaries = UnicodeTables.normalizationBoundaries
-        var low = 0
-        var high = boundaries.count
-        while low < high {
-            let middle = (low + high) / 2
-            if boundaries[middle] <= codePoint { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
+    private static let changing = CharacterBitmap(CharacterSet(boundaries: UnicodeTables.normalizationBoundaries))
 
     private struct Character {
         var codePoint: UInt32
         var combiningClass: UInt32
     }
 
-    private static func normalize(_ text: UnsafeBufferPointer<UInt8>, into output: inout [UInt8]) {
+    private static func normalize(
+        _ text: UnsafeBufferPointer<UInt8>, _ form: Form, into output: inout [UInt8]
+    ) {
         var characters: [Character] = []
         var i = 0
         while i < text.count {
             let (codePoint, length) = UTF8Text.codePoint(in: text, at: i, end: text.count)
-            decompose(codePoint, into: &characters)
+            if form.isCompatible, let parts = compatible[codePoint] {
+                for part in parts { decompose(part, into: &characters) }
+            } else {
+                decompose(codePoint, into: &characters)
+            }
             i += length
         }
         order(&characters)
+        guard form.isComposed else {
+            for character in characters { UTF8Text.append(character.codePoint, to: &output) }
+            return
+        }
 
         // Each character tries to join the last starter, unless one of at least its class stands between.
         var starter = -1
@@ -84,9 +126,7 @@ enum CanonicalComposition {
             if character.combiningClass == 0 { starter = composed.count }
             composed.append(character)
         }
-        for character in composed {
-            output += Array(String(Swift.Character(Unicode.Scalar(character.codePoint) ?? "\u{FFFD}")).utf8)
-        }
+        for character in composed { UTF8Text.append(character.codePoint, to: &output) }
     }
 
     /// Marks go by ascending class, those of one class stay in order.
@@ -148,6 +188,19 @@ enum CanonicalComposition {
         }
         return low > 0 ? table[low - 1] & 0xFF : 0
     }
+
+    /// Full compatibility decompositions, where they are not the canonical ones.
+    private static let compatible: [UInt32: [UInt32]] = {
+        var parts: [UInt32: [UInt32]] = [:]
+        let table = UnicodeTables.compatibleDecompositions
+        var k = 0
+        while k < table.count {
+            let count = Int(table[k] & 255)
+            parts[table[k] >> 8] = Array(table[k + 1...k + count])
+            k += count + 1
+        }
+        return parts
+    }()
 
     private static let pairs: [UInt64: UInt32] = {
         var pairs: [UInt64: UInt32] = [:]

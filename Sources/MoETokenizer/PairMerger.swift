@@ -45,44 +45,58 @@ struct PairMerger {
         }
     }
 
-    @inline(__always)
-    private mutating func mergeByScanning(end: Int, _ pair: (Int32, Int32, Int, Int) -> Merge?) {
-        var count = symbols.count
-        priorities.removeAll(keepingCapacity: true)
-        results.removeAll(keepingCapacity: true)
-        for i in 0..<count - 1 {
-            priorities.append(Self.none)
-            results.append(0)
-            rescan(i, count: count, end: end, pair)
-        }
-        while count > 1 {
-            var best = 0
-            for i in 1..<max(count - 1, 1) where priorities[i] < priorities[best] { best = i }
-            guard priorities[best] != Self.none else { break }
-            symbols[best] = results[best]
-            // The right half of the pair goes, with the pair that started at it.
-            for i in best + 1..<max(count - 1, best + 1) {
-                symbols[i] = symbols[i + 1]
-                starts[i] = starts[i + 1]
-                if i < count - 2 {
-                    priorities[i] = priorities[i + 1]
-                    results[i] = results[i + 1]
-                }
-            }
-            count -= 1
-            if best > 0 { rescan(best - 1, count: count, end: end, pair) }
-            if best + 1 < count { rescan(best, count: count, end: end, pair) }
-        }
-        symbols.removeLast(symbols.count - count)
-        starts.removeLast(starts.count - count)
+    /// A symbol, and what the pair that starts with it merges into.
+    private struct Item {
+        var symbol: Int32
+        var result: Int32
+        var priority: UInt32
+        var start: Int32
     }
 
-    /// Looks up the pair of the symbols `i` and `i + 1` of `count`.
     @inline(__always)
-    private mutating func rescan(_ i: Int, count: Int, end: Int, _ pair: (Int32, Int32, Int, Int) -> Merge?) {
-        let found = pair(symbols[i], symbols[i + 1], starts[i], i + 2 < count ? starts[i + 2] : end)
-        priorities[i] = found?.priority ?? Self.none
-        results[i] = found?.symbol ?? 0
+    private mutating func mergeByScanning(end: Int, _ pair: (Int32, Int32, Int, Int) -> Merge?) {
+        let left = withUnsafeTemporaryAllocation(of: Item.self, capacity: Self.scanLimit) { items in
+            var count = symbols.count
+            for i in 0..<count {
+                items[i] = Item(
+                    symbol: symbols[i], result: 0, priority: Self.none, start: Int32(truncatingIfNeeded: starts[i]))
+            }
+            /// Looks up the pair of the symbols `i` and `i + 1`.
+            @inline(__always)
+            func look(_ i: Int) {
+                let pairEnd = i + 2 < count ? Int(items[i + 2].start) : end
+                if let found = pair(items[i].symbol, items[i + 1].symbol, Int(items[i].start), pairEnd) {
+                    items[i].priority = found.priority
+                    items[i].result = found.symbol
+                } else {
+                    items[i].priority = Self.none
+                }
+            }
+            for i in 0..<count - 1 { look(i) }
+            while count > 1 {
+                var best = 0
+                var lowest = items[0].priority
+                for i in 1..<max(count - 1, 1) where items[i].priority < lowest {
+                    best = i
+                    lowest = items[i].priority
+                }
+                guard lowest != Self.none else { break }
+                items[best].symbol = items[best].result
+                // The right half of the pair goes, with the pair that started at it.
+                for i in best + 1..<max(count - 1, best + 1) { items[i] = items[i + 1] }
+                count -= 1
+                items[count - 1].priority = Self.none
+                if best > 0 { look(best - 1) }
+                if best + 1 < count { look(best) }
+            }
+            for i in 0..<count {
+                symbols[i] = items[i].symbol
+                starts[i] = Int(items[i].start)
+            }
+            return count
+        }
+        symbols.removeLast(symbols.count - left)
+        starts.removeLast(starts.count - left)
     }
 
     @inline(__always)

@@ -11,6 +11,8 @@ struct PairTable: Sendable {
     private static let empty = UInt64.max
     private static let seed = UInt64.random(in: .min ... .max)
 
+    /// A copy at hand: the shared one is made when it is first asked for, which every access would check.
+    private let seed = Self.seed
     private var slots: [Slot]
     private(set) var count = 0
 
@@ -27,7 +29,7 @@ struct PairTable: Sendable {
     }
 
     @inline(__always)
-    private static func hash(_ key: UInt64) -> Int {
+    private func hash(_ key: UInt64) -> Int {
         let product = (key ^ seed).multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
         return Int(truncatingIfNeeded: product.high ^ product.low)
     }
@@ -36,7 +38,7 @@ struct PairTable: Sendable {
     func find(_ left: Int32, _ right: Int32) -> PairMerger.Merge? {
         let key = Self.key(left, right)
         let mask = slots.count - 1
-        var slot = Self.hash(key) & mask
+        var slot = hash(key) & mask
         while true {
             let found = slots[slot]
             if found.key == key { return (found.rank, found.merged) }
@@ -50,7 +52,7 @@ struct PairTable: Sendable {
         precondition((count + 1) * 2 <= slots.count + 1, "more merges than the table was made for")
         let key = Self.key(left, right)
         let mask = slots.count - 1
-        var slot = Self.hash(key) & mask
+        var slot = hash(key) & mask
         while slots[slot].key != Self.empty {
             if slots[slot].key == key {
                 if replacing { slots[slot] = Slot(key: key, rank: rank, merged: merged) }

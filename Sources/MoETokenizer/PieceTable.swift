@@ -86,6 +86,9 @@ struct PieceTable: Sendable {
         key.withUnsafeBufferPointer { insert($0, value: value) }
     }
 
+    /// The key that was inserted as number `entry`.
+    func key(_ entry: Int) -> [UInt8] { Array(keys[starts[entry]..<starts[entry + 1]]) }
+
     /// Whether no key has `▁` after another character, so that no merge can reach over the end of a word: then a text may be
     /// cut before every run of `▁` without any change of its ids.
     var keepsWordsApart: Bool {

@@ -36,6 +36,7 @@ struct SpecialTokenSplitter: Sendable {
     private var lengths = [[Int]](repeating: [], count: 256)
     /// First byte << 8 | second byte -> whether a token starts so: rejects nearly every place at once.
     private var starts = [Bool](repeating: false, count: 1 << 16)
+    private var firsts = [Bool](repeating: false, count: 256)
 
     /// Entries without text are left out; of two with the same text the first counts.
     init(_ entries: [Entry], precedence: Precedence) {
@@ -45,6 +46,7 @@ struct SpecialTokenSplitter: Sendable {
         for (number, entry) in entries.enumerated() where !entry.text.isEmpty {
             guard table.insert(entry.text, value: Int32(number)) else { continue }
             let first = Int(entry.text[0])
+            firsts[first] = true
             if !lengths[first].contains(entry.text.count) { lengths[first].append(entry.text.count) }
             if entry.text.count > 1 {
                 starts[first << 8 | Int(entry.text[1])] = true
@@ -88,11 +90,9 @@ struct SpecialTokenSplitter: Sendable {
         case .leftmostLongest:
             var found: [Match] = []
             var i = 0
-            while i < text.count {
-                guard mayStart(at: i, in: text) else {
-                    i += 1
-                    continue
-                }
+            while true {
+                i = nextStart(from: i, in: text)
+                guard i < text.count else { break }
                 var longest = -1
                 walk(from: i, in: text) { longest = $0 }
                 guard longest >= 0 else {
@@ -111,10 +111,12 @@ struct SpecialTokenSplitter: Sendable {
 
         case .longest:
             var all: [Match] = []
-            for i in 0..<text.count where mayStart(at: i, in: text) {
+            var i = nextStart(from: 0, in: text)
+            while i < text.count {
                 walk(from: i, in: text) { number in
                     if parseSpecial || !entries[number].isSpecial { all.append(Match(start: i, entry: number)) }
                 }
+                i = nextStart(from: i + 1, in: text)
             }
             guard all.count > 1 else { return all }
             all.sort { a, b in
@@ -135,10 +137,22 @@ struct SpecialTokenSplitter: Sendable {
         }
     }
 
-    @inline(__always)
-    private func mayStart(at index: Int, in text: UnsafeBufferPointer<UInt8>) -> Bool {
-        let first = Int(text[index])
-        return index + 1 < text.count ? starts[first << 8 | Int(text[index + 1])] : !lengths[first].isEmpty
+    /// The first place from `index` on where the first two bytes are those of a token.
+    private func nextStart(from index: Int, in text: UnsafeBufferPointer<UInt8>) -> Int {
+        var i = index
+        starts.withUnsafeBufferPointer { starts in
+            firsts.withUnsafeBufferPointer { firsts in
+                while i < text.count {
+                    let first = Int(text[i])
+                    if firsts[first], i + 1 == text.count ? !lengths[first].isEmpty : starts[first << 8 | Int(text[i + 1])]
+                    {
+                        break
+                    }
+                    i += 1
+                }
+            }
+        }
+        return i
     }
 
     /// Calls `body` with every entry that starts at `index`, shortest first.
@@ -155,7 +169,7 @@ struct SpecialTokenSplitter: Sendable {
         var i = index
         while true {
             let (kind, length) = CharacterClasses.shared.character(in: text, at: i, end: text.count)
-            guard kind.contains(.space) else { return i }
+            guard kind.isIn(.space) else { return i }
             i += length
         }
     }
@@ -164,7 +178,7 @@ struct SpecialTokenSplitter: Sendable {
         var i = index
         while i > 0 {
             let start = startOfCharacter(before: i, in: text)
-            guard CharacterClasses.shared.character(in: text, at: start, end: i).class.contains(.space) else { break }
+            guard CharacterClasses.shared.character(in: text, at: start, end: i).class.isIn(.space) else { break }
             i = start
         }
         return i
@@ -180,7 +194,7 @@ struct SpecialTokenSplitter: Sendable {
     private static func isWord(_ range: Range<Int>, in text: UnsafeBufferPointer<UInt8>) -> Bool {
         let classes = CharacterClasses.shared
         func isWordCharacter(_ kind: CharacterClass, _ byte: UInt8) -> Bool {
-            !kind.isDisjoint(with: [.letter, .number, .mark]) || byte == UInt8(ascii: "_")
+            kind.isIn([.letter, .number, .mark]) || byte == UInt8(ascii: "_")
         }
         if range.lowerBound > 0 {
             let before = startOfCharacter(before: range.lowerBound, in: text)

@@ -7,34 +7,51 @@ extension Tokenizer {
     /// - Throws: `TokenizerError` for a vocabulary that contradicts itself, or that needs what is not supported.
     package convenience init(_ description: TokenizerDescription, source: String) throws(TokenizerError) {
         let reader = try DescriptionReader(description, source: source)
-        let parts: Parts
+        var parts: Parts
         var addsBOS = false
+        var addsEOS = false
         switch description.model {
-        case "gpt2":
+        case "gpt2", "gemma4", "whitespace":
             let (encoder, preTokenizer, named) = try reader.bytePairs()
             addsBOS = named.addsBOS
-            parts = Parts(splitter: reader.splitter, model: .bytePairs(encoder, preTokenizer))
+            parts = Parts(splitter: reader.splitter, preTokenizer: preTokenizer, model: .bytePairs(encoder))
+            if named.mergesCharacters, !named.dropsSpaces { parts.normalizer = Self.spaceMarks }
         case "llama":
             let prefixesSpace = description.addSpacePrefix ?? true
             addsBOS = true
             parts = Parts(
-                splitter: reader.splitter,
-                normalizer: Normalizer(steps: [.replace(pattern: [UInt8(ascii: " ")], with: Normalizer.spaceMark)]),
+                splitter: reader.splitter, normalizer: Self.spaceMarks,
                 spacePrefix: prefixesSpace ? .always(ifMissing: false) : .never, prefix: Normalizer.spaceMark,
-                model: .sentencePiece(reader.sentencePiece(), PreTokenizer(cuts: reader.sentencePieceCuts)),
+                preTokenizer: PreTokenizer(cuts: reader.sentencePieceCuts),
+                model: .sentencePiece(reader.sentencePiece()),
                 dropsFirstSpace: prefixesSpace)
+        case "t5":
+            addsEOS = true
+            let normalizer = try reader.unigramNormalizer()
+            parts = Parts(
+                splitter: reader.splitter, normalizer: Normalizer(steps: [.sentencePiece(normalizer)]),
+                model: .unigram(try reader.unigram()),
+                dropsFirstSpace: normalizer.addsSpace || normalizer.removesExtraSpaces)
+        case "rwkv":
+            parts = Parts(splitter: reader.splitter, model: .longestMatch(reader.longestMatch()))
         default:
-            throw reader.error("model is not supported", expected: "gpt2, llama", found: "'\(description.model)'")
+            throw reader.error(
+                "model is not supported (tokenizer.ggml.model)", expected: "gemma4, gpt2, llama, rwkv, t5, whitespace",
+                found: "'\(description.model)'")
         }
 
         let prefix =
             (description.addBOS ?? addsBOS) ? try reader.required(reader.bos, "bos_token_id", for: "add_bos_token") : []
         let suffix =
-            (description.addEOS ?? false) ? try reader.required(reader.eos, "eos_token_id", for: "add_eos_token") : []
+            (description.addEOS ?? addsEOS) ? try reader.required(reader.eos, "eos_token_id", for: "add_eos_token") : []
         self.init(
             vocabulary: reader.vocabulary, bos: reader.bos, eos: reader.eos, endOfGeneration: reader.endOfGeneration,
             prefix: prefix, suffix: suffix, parts: parts)
     }
+
+    private static let spaceMarks = Normalizer(steps: [
+        .replace(pattern: [UInt8(ascii: " ")], with: Normalizer.spaceMark)
+    ])
 }
 
 /// Checks a description and makes its tables.
@@ -50,7 +67,8 @@ private struct DescriptionReader {
     private let spelled: PieceTable
     private let unknown: Int32?
 
-    private var isByteLevel: Bool { description.model == "gpt2" }
+    private let named: NamedPreTokenizer?
+    private var isByteLevel: Bool { description.model == "gpt2" && !(named?.mergesCharacters ?? false) }
 
     /// `token_type`, as llama.cpp numbers it.
     private enum TokenType: Int32 {
@@ -60,6 +78,11 @@ private struct DescriptionReader {
     init(_ description: TokenizerDescription, source: String) throws(TokenizerError) {
         self.description = description
         self.source = source
+        // What llama.cpp calls gemma4 and whitespace are byte pairs over characters, with a pre-tokenizer of that name.
+        let preTokenizer =
+            ["gemma4", "whitespace"].contains(description.model) ? description.model : description.preTokenizer
+        named = NamedPreTokenizer.named(preTokenizer ?? "default")
+        let isByteLevel = description.model == "gpt2" && !(named?.mergesCharacters ?? false)
         let count = description.tokens.count
         func error(_ problem: String, _ expected: String, _ found: String) -> TokenizerError {
             TokenizerError(file: source, problem: problem, expected: expected, found: found)
@@ -79,9 +102,17 @@ private struct DescriptionReader {
             guard value >= 0, value < count else { throw error("\(key) is no token", "0 to \(count - 1)", "\(value)") }
             return Int32(value)
         }
-        let bos = try id(description.bos, "bos_token_id") ?? (description.model == "llama" && count > 1 ? 1 : nil)
-        let eos = try id(description.eos, "eos_token_id") ?? (description.model == "llama" && count > 2 ? 2 : nil)
-        let unknown = try id(description.unknown, "unknown_token_id") ?? (description.model == "llama" ? 0 : nil)
+        // What a model of that kind has where the file does not say.
+        let defaults: (bos: Int32?, eos: Int32?, unknown: Int32?) =
+            switch description.model {
+            case "llama": (1, 2, 0)
+            case "t5": (nil, 1, 2)
+            default: (nil, nil, nil)
+            }
+        func existing(_ id: Int32?) -> Int32? { id.flatMap { $0 < count ? $0 : nil } }
+        let bos = try id(description.bos, "bos_token_id") ?? existing(defaults.bos)
+        let eos = try id(description.eos, "eos_token_id") ?? existing(defaults.eos)
+        let unknown = try id(description.unknown, "unknown_token_id") ?? existing(defaults.unknown)
         let eot = try id(description.eot, "eot_token_id")
         let eom = try id(description.eom, "eom_token_id")
 
@@ -90,7 +121,6 @@ private struct DescriptionReader {
         var special: [SpecialTokenSplitter.Entry] = []
         var named: [String: Int32] = [:]
         let spaceMark = Normalizer.spaceMark
-        let isByteLevel = description.model == "gpt2"
         for (i, token) in description.tokens.enumerated() {
             let id = Int32(i)
             let text = token.isEmpty ? Array("[EMPTY_\(i)]".utf8) : token
@@ -120,7 +150,7 @@ private struct DescriptionReader {
                 vocabulary.name(id, text)
                 special.append(.init(id: id, text: text))
             case .byte:
-                guard let byte = Self.byte(spelledAs: text) else {
+                guard let byte = ByteToken.byte(spelledAs: text) else {
                     throw error(
                         "a byte token is not spelled as one", "<0x00> to <0xFF>", String(decoding: text, as: UTF8.self))
                 }
@@ -129,6 +159,8 @@ private struct DescriptionReader {
                 if isByteLevel {
                     let bytes = text.withUnsafeBufferPointer(ByteLevelAlphabet.decode)
                     vocabulary.append(bytes ?? text, kind: .text)
+                } else if description.model == "rwkv" {
+                    vocabulary.append(Self.unescaped(text), kind: .text)
                 } else if text.contains(spaceMark[0]) {
                     let step = Normalizer(steps: [.replace(pattern: spaceMark, with: [UInt8(ascii: " ")])])
                     vocabulary.append(step.apply(to: text), kind: .text)
@@ -158,23 +190,39 @@ private struct DescriptionReader {
         return [id]
     }
 
-    /// The byte that `<0x0A>` spells.
-    private static func byte(spelledAs text: [UInt8]) -> UInt8? {
-        guard text.count == 6, text.starts(with: "<0x".utf8), text[5] == UInt8(ascii: ">") else { return nil }
-        return UInt8(String(decoding: text[3..<5], as: UTF8.self), radix: 16)
+    /// RWKV's spelling of bytes: \\t, \\n, \\r, \\xHH.
+    private static func unescaped(_ text: [UInt8]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var rest = text[...]
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "\\"), let next = rest.popFirst() else {
+                bytes.append(byte)
+                continue
+            }
+            switch next {
+            case UInt8(ascii: "t"): bytes.append(0x09)
+            case UInt8(ascii: "n"): bytes.append(0x0A)
+            case UInt8(ascii: "r"): bytes.append(0x0D)
+            case UInt8(ascii: "x"):
+                bytes.append(UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) ?? 0)
+                rest = rest.dropFirst(2)
+            default: bytes.append(next)
+            }
+        }
+        return bytes
     }
 
-    // MARK: Byte-level byte-pair encoding
+    // MARK: Byte-pair encoding
 
     func bytePairs() throws(TokenizerError) -> (BytePairEncoder, PreTokenizer, NamedPreTokenizer) {
         let name = description.preTokenizer ?? "default"
-        guard let named = NamedPreTokenizer.named(name) else {
+        guard let named else {
             throw error(
                 "pre-tokenizer is not supported (tokenizer.ggml.pre)",
                 expected: "one of \(NamedPreTokenizer.supportedNames)",
                 found: "'\(name)'")
         }
-        guard !description.merges.isEmpty || spelled.count <= 256 else {
+        guard !description.merges.isEmpty || spelled.count <= 256 || !named.needsMerges else {
             throw error("no merges", expected: "tokenizer.ggml.merges", found: "none")
         }
         guard description.merges.count < Int(UInt32.max) else { throw error("too many merges") }
@@ -209,21 +257,84 @@ private struct DescriptionReader {
             }
         }
 
-        let bytes = (0..<256).map { byte in
-            ByteLevelAlphabet.character(of: UInt8(byte)).withUnsafeBufferPointer(symbol)
-        }
-        var encoder = BytePairEncoder(alphabet: .bytes(bytes), merges: merges, vocabularySize: count)
-        encoder.substitutes = substitutes
-        if named.prefersWholeWords {
-            var words = PieceTable(capacity: description.tokens.count)
-            for (id, token) in description.tokens.enumerated() {
-                if let bytes = token.withUnsafeBufferPointer(ByteLevelAlphabet.decode) {
-                    words.insert(bytes, value: Int32(id))
-                }
+        var encoder: BytePairEncoder
+        if named.mergesCharacters {
+            // Characters that are no token take part in merges too, so they are symbols; at the end they are bytes.
+            let byteTokens = (0..<256).map { spelled.find(ByteToken.name(of: $0)) ?? -1 }
+            var pieces = spelled
+            for entry in 0..<extra.count {
+                let text = extra.key(entry)
+                pieces.insert(text, value: count + Int32(entry))
+                substitutes[entry] = text.map { byteTokens[Int($0)] }.filter { $0 >= 0 }
             }
-            encoder.wholeWords = words
+            encoder = BytePairEncoder(
+                alphabet: .characters(pieces: pieces, bytes: byteTokens), merges: merges, vocabularySize: count)
+            encoder.skipsMissingBytes = true
+            if named.prefersLineFeeds { encoder.lineFeeds = spelled }
+            if named.prefersWholeWords { encoder.wholeWords = spelled }
+        } else {
+            let bytes = (0..<256).map { byte in
+                ByteLevelAlphabet.character(of: UInt8(byte)).withUnsafeBufferPointer(symbol)
+            }
+            encoder = BytePairEncoder(alphabet: .bytes(bytes), merges: merges, vocabularySize: count)
+            if named.prefersWholeWords {
+                var words = PieceTable(capacity: description.tokens.count)
+                for (id, token) in description.tokens.enumerated() {
+                    if let bytes = token.withUnsafeBufferPointer(ByteLevelAlphabet.decode) {
+                        words.insert(bytes, value: Int32(id))
+                    }
+                }
+                encoder.wholeWords = words
+            }
         }
-        return (encoder, PreTokenizer(cuts: named.cuts), named)
+        encoder.substitutes = substitutes
+        guard let preTokenizer = named.preTokenizer() else {
+            throw error("pre-tokenizer has an expression that is too long", found: "'\(name)'")
+        }
+        return (encoder, preTokenizer, named)
+    }
+
+    // MARK: Unigram
+
+    func unigramNormalizer() throws(TokenizerError) -> SentencePieceNormalizer {
+        var normalizer = SentencePieceNormalizer()
+        normalizer.isLlama = true
+        normalizer.addsSpace = description.addSpacePrefix ?? false
+        normalizer.removesExtraSpaces = description.removeExtraSpaces ?? false
+        if !description.charsmap.isEmpty {
+            normalizer.charsmap = PrecompiledCharsmap(description.charsmap)
+            guard normalizer.charsmap != nil else { throw error("precompiled_charsmap is no valid table") }
+        }
+        normalizer.userDefined = PieceTrie(pieces { $0 == .userDefined })
+        return normalizer
+    }
+
+    func unigram() throws(TokenizerError) -> UnigramEncoder {
+        guard let longest = description.tokens.map(\.count).max(), longest <= TokenizerJSON.longestPiece else {
+            throw error("a piece is too long", expected: "at most \(TokenizerJSON.longestPiece) bytes")
+        }
+        let scores =
+            description.scores.isEmpty ? [Float](repeating: 0, count: description.tokens.count) : description.scores
+        return UnigramEncoder(
+            pieces: pieces { $0 == .normal || $0 == .userDefined || $0 == .unused }, scores: scores.map(Double.init),
+            userDefined: Set(pieces { $0 == .userDefined }.map(\.value)), normal: pieces { $0 == .normal }.map(\.value),
+            unknown: unknown, bytes: [], flavor: .llama)
+    }
+
+    /// The tokens of some types, by their type in the file.
+    private func pieces(_ isIncluded: (TokenType) -> Bool) -> [(text: [UInt8], value: Int32)] {
+        description.tokens.enumerated().compactMap { id, text in
+            let type = description.tokenTypes.isEmpty ? 1 : description.tokenTypes[id]
+            return isIncluded(TokenType(rawValue: type) ?? .undefined) ? (text, Int32(id)) : nil
+        }
+    }
+
+    // MARK: RWKV
+
+    func longestMatch() -> LongestMatchEncoder {
+        LongestMatchEncoder(
+            pieces: PieceTrie(description.tokens.enumerated().map { (Self.unescaped($0.element), Int32($0.offset)) }),
+            unknown: unknown)
     }
 
     // MARK: SentencePiece
@@ -231,11 +342,7 @@ private struct DescriptionReader {
     var sentencePieceCuts: [PreTokenizer.Cut] { spelled.keepsWordsApart ? [.beforeSpaceMarks] : [] }
 
     func sentencePiece() -> SentencePieceEncoder {
-        let bytes = (0..<256).map { byte in
-            let digits = String(byte, radix: 16, uppercase: true)
-            let name = "<0x" + (byte < 16 ? "0" : "") + digits + ">"
-            return spelled.find(Array(name.utf8)) ?? spelled.find([UInt8(byte)]) ?? -1
-        }
+        let bytes = (0..<256).map { spelled.find(ByteToken.name(of: $0)) ?? spelled.find([UInt8($0)]) ?? -1 }
         let scores = description.scores
         let priorities = description.tokens.indices.map {
             SentencePieceEncoder.priority(score: scores.isEmpty ? 0 : scores[$0])

@@ -30,19 +30,35 @@ extension Tokenizer {
         let normalizer = try json.normalizer()
         let preTokenization = try json.preTokenization()
         let decoding = try json.decoding()
+        let type = try json.modelType()
         let model = try json.modelVocabulary()
         let added = try json.addedTokens(config: config)
-        let encoder = try json.encoder(model, isByteLevel: preTokenization.isByteLevel)
-        var cuts = preTokenization.cuts
-        if cuts.isEmpty, !preTokenization.isByteLevel, encoder.wholeWords == nil, model.pieces.keepsWordsApart {
-            cuts = [.beforeSpaceMarks]  // as good as the whole text at once, and faster
+        var steps = preTokenization.steps
+        let encoder: Parts.Model
+        switch type {
+        case .bytePairs:
+            let pairs = try json.encoder(model, isByteLevel: preTokenization.isByteLevel)
+            let isWhole = steps.isEmpty && preTokenization.lateChanges.isEmpty && !preTokenization.isByteLevel
+            if isWhole, pairs.wholeWords == nil, model.pieces.keepsWordsApart {
+                steps = [.init(cut: .beforeSpaceMarks)]  // as good as the whole text at once, and faster
+            }
+            encoder = .bytePairs(pairs)
+        case .unigram: encoder = .unigram(try json.unigram(model))
+        case .wordPiece: encoder = .wordPiece(try json.wordPiece(model))
+        case .wordLevel: encoder = .wordLevel(try json.wordLevel(model))
+        }
+        if preTokenization.isByteLevel, case .bytePairs = encoder {
+        } else if preTokenization.isByteLevel {
+            throw json.error("pre-tokenizer ByteLevel is supported with model BPE only")
         }
         let vocabulary = Vocabulary(model, added: added, normalizer: normalizer, decoding: decoding)
 
         var parts = Parts(
             splitter: SpecialTokenSplitter(
                 added.filter { !$0.isNormalized }.map { $0.entry() }, precedence: .leftmostLongest),
-            normalizer: normalizer, model: .bytePairs(encoder, PreTokenizer(cuts: cuts)))
+            normalizer: normalizer, model: encoder)
+        parts.preTokenizer = PreTokenizer(steps: steps)
+        parts.lateChanges = preTokenization.lateChanges
         let inNormalized = added.filter(\.isNormalized)
         if !inNormalized.isEmpty {
             parts.normalizedSplitter = SpecialTokenSplitter(
@@ -81,7 +97,6 @@ extension Vocabulary {
     ) {
         let addedByID = Dictionary(added.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         let count = max(model.texts.count, Int(added.map(\.id).max() ?? -1) + 1)
-        let unmark = Normalizer(steps: [.replace(pattern: Normalizer.spaceMark, with: [UInt8(ascii: " ")])])
         self.init(capacity: count)
         for id in 0..<count {
             let token = addedByID[Int32(id)]
@@ -93,14 +108,8 @@ extension Vocabulary {
                 append(text, kind: .special)
             } else if text.isEmpty {
                 append(text, kind: .unused)
-            } else if decoding.isByteLevel {
-                append(text.withUnsafeBufferPointer(ByteLevelAlphabet.decode) ?? text, kind: .text)
-            } else if decoding.hasByteTokens, text.count == 6, text.starts(with: "<0x".utf8), text[5] == UInt8(ascii: ">"),
-                let byte = UInt8(String(decoding: text[3..<5], as: UTF8.self), radix: 16)
-            {
-                append(CollectionOfOne(byte), kind: .text)
             } else {
-                append(decoding.unmarksSpaces ? unmark.apply(to: text) : text, kind: .text)
+                append(decoding.bytes(of: text), kind: .text)
             }
         }
     }
@@ -108,7 +117,7 @@ extension Vocabulary {
 
 extension TokenizerJSON {
     /// The text of a token that the configuration names: a string, or an object with its content.
-    fileprivate func token(_ name: String) -> [UInt8]? {
+    func token(_ name: String) -> [UInt8]? {
         document.bytes(member(name)) ?? document.bytes(document.member("content", of: member(name)))
     }
 

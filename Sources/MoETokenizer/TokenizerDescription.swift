@@ -29,6 +29,9 @@ package struct TokenizerDescription: Sendable {
     package var addBOS: Bool?
     package var addEOS: Bool?
     package var addSpacePrefix: Bool?
+    /// `remove_extra_whitespaces` and `precompiled_charsmap`, "t5" only.
+    package var removeExtraSpaces: Bool?
+    package var charsmap: [UInt8] = []
 
     package init(
         model: String, preTokenizer: String? = nil, tokens: [[UInt8]], tokenTypes: [Int32] = [], scores: [Float] = [],

@@ -2,98 +2,132 @@
 
 import MoEJSON
 
-/// A token that is not of the model's own vocabulary, or that is and is special.
-struct AddedToken {
-    let id: Int32
-    let content: [UInt8]
-    let isSpecial: Bool
-    let isNormalized: Bool
-    let stripsLeft: Bool
-    let stripsRight: Bool
-    let isWholeWord: Bool
-}
-
 extension TokenizerJSON {
-    /// Ids from here on are refused: a file that lies about one id must not cost memory.
-    private static let idLimit = 1 << 22
-
-    private func id(_ value: Value?, of what: @autoclosure () -> String) throws(TokenizerError) -> Int32 {
-        guard let id = document.int(value), id >= 0, id < Self.idLimit else {
-            throw error(
-                "\(what()) has no valid id", expected: "0 to \(Self.idLimit - 1)",
-                found: document.int(value).map(String.init))
-        }
-        return Int32(id)
-    }
-
-    // MARK: Added tokens
-
-    /// `added_tokens`, and what `tokenizer_config.json` adds in `added_tokens_decoder`.
-    func addedTokens(config: TokenizerJSON?) throws(TokenizerError) -> [AddedToken] {
-        var tokens: [AddedToken] = []
-        var known: Set<Int32> = []
-        for value in document.array(member("added_tokens")) ?? .init() {
-            let token = try addedToken(value, id: id(document.member("id", of: value), of: "an added token"))
-            if known.insert(token.id).inserted { tokens.append(token) }
-        }
-        for entry in config?.document.object(config?.member("added_tokens_decoder")) ?? .init() {
-            guard let config, let number = config.document.string(entry.key).flatMap(Int32.init), number >= 0,
-                number < Self.idLimit
-            else {
-                throw error("added_tokens_decoder has no valid id", found: config?.document.string(entry.key))
-            }
-            if known.insert(number).inserted { tokens.append(try config.addedToken(entry.value, id: number)) }
-        }
-        return tokens
-    }
-
-    private func addedToken(_ value: Value, id: Int32) throws(TokenizerError) -> AddedToken {
-        guard let content = document.bytes(document.member("content", of: value)) else {
-            throw error("added token \(id) has no content")
-        }
-        func flag(_ name: String) -> Bool? { document.bool(document.member(name, of: value)) }
-        let isSpecial = flag("special") ?? false
-        return AddedToken(
-            id: id, content: content, isSpecial: isSpecial, isNormalized: flag("normalized") ?? !isSpecial,
-            stripsLeft: flag("lstrip") ?? false, stripsRight: flag("rstrip") ?? false,
-            isWholeWord: flag("single_word") ?? false)
-    }
-
-    // MARK: Model
-
     /// The model's vocabulary: the tokens' text and their ids.
     struct ModelVocabulary {
         var pieces: PieceTable
         /// id -> text, empty where there is none.
         var texts: [[UInt8]]
+        /// id -> score, of a list of pairs only.
+        var scores: [Double] = []
+    }
+
+    /// The kinds of models.
+    enum ModelType: String {
+        case bytePairs = "BPE"
+        case unigram = "Unigram"
+        case wordPiece = "WordPiece"
+        case wordLevel = "WordLevel"
+    }
+
+    func modelType() throws(TokenizerError) -> ModelType {
+        let model = member("model")
+        let name = document.string(document.member("type", of: model))
+        if let type = name.flatMap(ModelType.init) { return type }
+        // Files from before models had types are known by what they have.
+        if name == nil, document.member("merges", of: model) != nil { return .bytePairs }
+        if name == nil, document.array(document.member("vocab", of: model)) != nil { return .unigram }
+        throw error(
+            "model is not supported", expected: "BPE, Unigram, WordPiece, WordLevel", found: "'\(name ?? "none")'")
     }
 
     func modelVocabulary() throws(TokenizerError) -> ModelVocabulary {
-        let model = member("model")
-        let type = document.string(document.member("type", of: model))
-        // Files from before models had types are byte-pair ones when they have merges.
-        guard type == "BPE" || type == nil && document.member("merges", of: model) != nil else {
-            throw error("model is not supported", expected: "BPE", found: "'\(type ?? "none")'")
-        }
-        guard let entries = document.object(document.member("vocab", of: model)), !entries.isEmpty else {
+        let vocab = document.member("vocab", of: member("model"))
+        if let list = document.array(vocab) { return try scoredVocabulary(list) }
+        guard let entries = document.object(vocab), !entries.isEmpty else {
             throw error("no vocabulary", expected: "model.vocab")
         }
-        var pieces = PieceTable(capacity: entries.count)
-        var texts = [[UInt8]](repeating: [], count: entries.count)
+        var result = ModelVocabulary(pieces: PieceTable(capacity: entries.count), texts: [])
+        result.texts = [[UInt8]](repeating: [], count: entries.count)
         for entry in entries {
             let text = document.bytes(entry.key) ?? []
             let id = try id(entry.value, of: "token '\(String(decoding: text.prefix(64), as: UTF8.self))'")
-            guard pieces.insert(text, value: id) else {
+            guard result.pieces.insert(text, value: id) else {
                 throw error("duplicate token", found: "'\(String(decoding: text.prefix(64), as: UTF8.self))'")
             }
-            while texts.count <= id { texts.append([]) }
-            guard texts[Int(id)].isEmpty else {
+            while result.texts.count <= id { result.texts.append([]) }
+            guard result.texts[Int(id)].isEmpty else {
                 throw error("two tokens have one id", expected: "an id each", found: "\(id) twice")
             }
-            texts[Int(id)] = text
+            result.texts[Int(id)] = text
         }
-        return ModelVocabulary(pieces: pieces, texts: texts)
+        return result
     }
+
+    /// A list of pairs (piece, score): Unigram's.
+    private func scoredVocabulary(_ list: JSONDocument.Elements) throws(TokenizerError) -> ModelVocabulary {
+        guard !list.isEmpty, list.count < Self.idLimit else { throw error("no vocabulary", expected: "model.vocab") }
+        var result = ModelVocabulary(pieces: PieceTable(capacity: list.count), texts: [])
+        for (id, value) in list.enumerated() {
+            let pair = document.array(value)
+            guard let pair, pair.count == 2, let text = document.bytes(pair.first),
+                let score = document.double(pair.dropFirst().first)
+            else { throw error("token \(id) is no pair", expected: "a piece and a score") }
+            // Of two with the same text the last counts.
+            result.pieces.insert(text, value: Int32(id))
+            result.texts.append(text)
+            result.scores.append(score)
+        }
+        return result
+    }
+
+    // MARK: Unigram
+
+    /// Longer pieces are refused: they could make a text cost its length times theirs.
+    static let longestPiece = 1024
+
+    func unigram(_ vocabulary: ModelVocabulary) throws(TokenizerError) -> UnigramEncoder {
+        let model = member("model")
+        guard vocabulary.scores.count == vocabulary.texts.count else {
+            throw error("Unigram's vocabulary has no scores", expected: "model.vocab: a list of pairs")
+        }
+        if let long = vocabulary.texts.first(where: { $0.count > Self.longestPiece }) {
+            throw error(
+                "a piece is too long", expected: "at most \(Self.longestPiece) bytes", found: "\(long.count) bytes")
+        }
+        var unknown: Int32?
+        if let value = document.member("unk_id", of: model), !document.isNull(value) {
+            guard let id = document.int(value), id >= 0, id < vocabulary.texts.count else {
+                throw error(
+                    "model.unk_id is no token", expected: "0 to \(vocabulary.texts.count - 1)",
+                    found: document.int(value).map(String.init))
+            }
+            unknown = Int32(id)
+        }
+        let hasBytes = document.bool(document.member("byte_fallback", of: model)) ?? false
+        return UnigramEncoder(
+            pieces: vocabulary.texts.enumerated().map { ($0.element, Int32($0.offset)) }, scores: vocabulary.scores,
+            userDefined: [], normal: 0..<Int32(vocabulary.texts.count), unknown: unknown,
+            bytes: hasBytes ? byteTokens(vocabulary.pieces) : [], flavor: .huggingFace)
+    }
+
+    // MARK: Words
+
+    func wordPiece(_ vocabulary: ModelVocabulary) throws(TokenizerError) -> WordPieceEncoder {
+        let model = member("model")
+        let unknown = try namedToken("unk_token", vocabulary) ?? vocabulary.pieces.find(Array("[UNK]".utf8))
+        guard let unknown else { throw error("model.unk_token is no token", expected: "a token") }
+        return WordPieceEncoder(
+            pieces: vocabulary.texts.enumerated().map { ($0.element, Int32($0.offset)) },
+            continuationPrefix: document.bytes(document.member("continuing_subword_prefix", of: model))
+                ?? Array("##".utf8), unknown: unknown,
+            longestWord: document.int(document.member("max_input_chars_per_word", of: model)) ?? 100)
+    }
+
+    func wordLevel(_ vocabulary: ModelVocabulary) throws(TokenizerError) -> WordLevelEncoder {
+        WordLevelEncoder(words: vocabulary.pieces, unknown: try? namedToken("unk_token", vocabulary))
+    }
+
+    /// The token that a setting of the model names.
+    private func namedToken(_ setting: String, _ vocabulary: ModelVocabulary) throws(TokenizerError) -> Int32? {
+        guard let name = document.bytes(document.member(setting, of: member("model"))) else { return nil }
+        guard let id = vocabulary.pieces.find(name) else {
+            throw error("model.\(setting) is no token", found: "'\(String(decoding: name.prefix(64), as: UTF8.self))'")
+        }
+        return id
+    }
+
+    // MARK: Byte pairs
 
     func encoder(_ vocabulary: ModelVocabulary, isByteLevel: Bool) throws(TokenizerError) -> BytePairEncoder {
         let model = member("model")
@@ -101,9 +135,6 @@ extension TokenizerJSON {
         for name in ["continuing_subword_prefix", "end_of_word_suffix"]
         where !(document.bytes(setting(name)) ?? []).isEmpty {
             throw error("model.\(name) is not supported", expected: "none", found: document.string(setting(name)))
-        }
-        if let dropout = document.double(setting("dropout")), dropout != 0 {
-            throw error("model.dropout is not supported", expected: "none", found: "\(dropout)")
         }
 
         let merges = try mergeTable(document.array(setting("merges")) ?? .init(), vocabulary.pieces)
@@ -113,12 +144,7 @@ extension TokenizerJSON {
             ? .bytes((0..<256).map { vocabulary.pieces.find(ByteLevelAlphabet.character(of: UInt8($0))) ?? -1 })
             : .characters(pieces: vocabulary.pieces, bytes: hasByteTokens ? byteTokens(vocabulary.pieces) : [])
         var encoder = BytePairEncoder(alphabet: alphabet, merges: merges, vocabularySize: Int32(vocabulary.texts.count))
-        if let name = document.bytes(setting("unk_token")) {
-            guard let unknown = vocabulary.pieces.find(name) else {
-                throw error("model.unk_token is no token", found: String(decoding: name, as: UTF8.self))
-            }
-            encoder.unknown = unknown
-        }
+        encoder.unknown = try namedToken("unk_token", vocabulary)
         encoder.fusesUnknown = document.bool(setting("fuse_unk")) ?? false
         if document.bool(setting("ignore_merges")) ?? false {
             var words = PieceTable(capacity: vocabulary.texts.count)
@@ -132,10 +158,7 @@ extension TokenizerJSON {
     }
 
     private func byteTokens(_ pieces: PieceTable) -> [Int32] {
-        (0..<256).map { byte in
-            let digits = String(byte, radix: 16, uppercase: true)
-            return pieces.find(Array("<0x\(byte < 16 ? "0" : "")\(digits)>".utf8)) ?? -1
-        }
+        (0..<256).map { pieces.find(ByteToken.name(of: $0)) ?? -1 }
     }
 
     /// Merges are "left right", or in newer files ["left", "right"].

@@ -37,6 +37,12 @@ struct Vocabulary: Sendable {
         if named[text] == nil { named[text] = id }
     }
 
+    /// The same as strings.
+    var namedStrings: [String: Int32] {
+        Dictionary(
+            named.map { (String(decoding: $0.key, as: UTF8.self), $0.value) }, uniquingKeysWith: { first, _ in first })
+    }
+
     func kind(of id: Int32) -> Kind? {
         id >= 0 && id < kinds.count ? kinds[Int(id)] : nil
     }

@@ -9,7 +9,9 @@ struct TokenizeCommand: AsyncParsableCommand {
         commandName: "tokenize",
         abstract: "Show the token ids of a text.",
         discussion: """
-            Reads standard input when TEXT is absent. Only the vocabulary is read, not the weights.
+            Reads standard input when TEXT is absent. Only the vocabulary is read, not the weights: a GGUF file may
+            have none, a folder only a tokenizer. The file itself will do as well: tokenizer.json, tekken.json, a
+            SentencePiece model, tiktoken's ranks.
 
             EXAMPLES
               moe-infer tokenize "Hello world"
@@ -19,7 +21,7 @@ struct TokenizeCommand: AsyncParsableCommand {
     @Argument(help: "The text. Nothing or `-`: standard input.")
     var text: String?
 
-    @Option(name: .shortAndLong, help: "A GGUF file or a Hugging Face folder. Default: the embedded model.")
+    @Option(name: .shortAndLong, help: "A GGUF file, a folder or a tokenizer's own file. Default: the embedded model.")
     var model: String?
 
     @Flag(inversion: .prefixedNo, help: "Add the tokens that start (and end) a text, and read special tokens in it.")

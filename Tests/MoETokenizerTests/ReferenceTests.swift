@@ -9,7 +9,10 @@ import Testing
 struct ReferenceTests {
     @Test(
         "tokenizer.json: ids, special tokens, template and text",
-        arguments: ["qwen", "llama-3", "gpt-2-prefix", "smollm", "olmo", "mixtral", "metaspace"])
+        arguments: [
+            "qwen", "llama-3", "gpt-2-prefix", "smollm", "olmo", "mixtral", "metaspace", "deepseek", "o200k", "behaviours",
+            "wordpiece", "unigram-bytes", "unigram-t5",
+        ])
     func huggingFace(name: String) throws {
         let tokenizer = try TokenizerFixtures.huggingFace(name)
         let cases = try TokenizerFixtures.cases(name)
@@ -43,6 +46,32 @@ struct ReferenceTests {
         }
     }
 
+    @Test("A SentencePiece model: ids and text", arguments: ["sp-bpe", "sp-unigram", "sp-unigram-bytes"])
+    func sentencePiece(name: String) throws {
+        let tokenizer = try TokenizerFixtures.file(name + ".model")
+        for row in try TokenizerFixtures.cases(name) {
+            let plain = try #require(row.plain)
+            #expect(
+                tokenizer.encode(row.text, addSpecial: false, parseSpecial: false) == plain, "\(row.text.debugDescription)")
+            if let decoded = row.decoded, !tokenizer.usesUnknown(plain) {
+                #expect(tokenizer.decode(plain) == decoded, "\(row.text.debugDescription)")
+            }
+        }
+    }
+
+    @Test("tekken.json: ids, and the text again")
+    func tekken() throws {
+        let tokenizer = try TokenizerFixtures.file("tekken.json")
+        #expect(tokenizer.bos == 1 && tokenizer.eos == 2 && tokenizer.addsBOS)
+        for row in try TokenizerFixtures.cases("tekken") {
+            let plain = try #require(row.plain)
+            #expect(
+                tokenizer.encode(row.text, addSpecial: false, parseSpecial: false) == plain, "\(row.text.debugDescription)")
+            #expect(Array(tokenizer.decode(plain).utf8) == Array(row.text.utf8))
+        }
+        #expect(tokenizer.encode("[INST]x", addSpecial: false).first == 3)
+    }
+
     @Test(
         "Byte-level text comes back as it went in", arguments: ["gguf-gpt-2", "gguf-qwen2", "gguf-smollm", "gguf-default"])
     func roundTrip(name: String) throws {
@@ -60,4 +89,9 @@ struct ReferenceTests {
             #expect(Array(tokenizer.decode(ids).utf8) == Array(text.utf8))
         }
     }
+}
+
+extension Tokenizer {
+    /// SentencePiece writes an unknown token as a character of its own.
+    fileprivate func usesUnknown(_ ids: [Int32]) -> Bool { ids.contains { isSpecial($0) } }
 }

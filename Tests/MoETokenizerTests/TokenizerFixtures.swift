@@ -41,6 +41,17 @@ enum TokenizerFixtures {
         try [UInt8](Data(contentsOf: directory.appendingPathComponent("\(name).tokenizer.json")))
     }
 
+    static func bytes(_ file: String) throws -> [UInt8] {
+        try [UInt8](Data(contentsOf: directory.appendingPathComponent(file)))
+    }
+
+    /// A tokenizer's own file, told by its content.
+    static func file(_ name: String) throws -> Tokenizer { try load(bytes(name), name) }
+
+    static func load(_ contents: [UInt8], _ name: String) throws -> Tokenizer {
+        try Tokenizer.load(contents: contents, source: name) { _ in nil }
+    }
+
     static func huggingFace(_ name: String, config: String? = nil, generation: String? = nil) throws -> Tokenizer {
         try Tokenizer(
             tokenizerJSON: json(name), tokenizerConfig: config.map { Array($0.utf8) },

@@ -14,7 +14,7 @@ struct VocabularyVectorTests {
     @Test(
         "ggml-vocab",
         .enabled(if: Fixtures.exists(Self.folder), "needs ../shared/data/tokenizers"),
-        arguments: ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "mpt", "phi-3"])
+        arguments: ["gpt-2", "llama-bpe", "llama-spm", "qwen2", "mpt", "phi-3", "deepseek-llm", "falcon"])
     func vectors(name: String) throws {
         let path = Self.folder.appendingPathComponent("ggml-vocab-\(name).gguf").path
         let tokenizer = try Tokenizer(Self.description(path), source: path)

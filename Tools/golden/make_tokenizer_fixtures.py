@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes Tests/Fixtures/tokenizers: tiny trained tokenizers and the ids that their reference implementations give.
 
-    pip install tokenizers sentencepiece
+    pip install tokenizers sentencepiece mistral-common protobuf
     Tools/golden/make_tokenizer_fixtures.py
 
 Every tokenizer is trained here on the text below, so nothing comes from anybody's model. `*.tokenizer.json` are files of Python's
-`tokenizers`, `*.vocabulary.json` vocabularies as a GGUF file would have them, `*.cases.json` texts with their expected ids.
+`tokenizers`, `*.vocabulary.json` vocabularies as a GGUF file would have them, `*.cases.json` texts with their expected ids, `*.model` files
+of SentencePiece, `tekken.json` one of Mistral's kind.
 """
+import base64
 import io
 import json
 import pathlib
+import tempfile
 
 import sentencepiece
 import tokenizers
@@ -171,6 +174,126 @@ def write_sentence_piece():
     write("sentencepiece.cases.json", {"made_by": f"sentencepiece {sentencepiece.__version__}", "cases": rows})
 
 
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+            r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+"
+            r"|\s+(?!\S)|\s+"]
+
+
+def splits(*steps, use_regex=False):
+    return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)])
+
+
+def train_sentence_piece(kind, size, **options):
+    """A model with rules of its own, so that the compiled table is small."""
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as rules:
+        # Source and target as hexadecimal code points: ligatures, full-width letters, a tab and a no-break space.
+        for source, target in [("FB01", "66 69"), ("FF21", "41"), ("9", "20"), ("A0", "20"), ("65 301", "E9"), ("2460", "31")]:
+            rules.write(f"{source}\t{target}\n")
+        rules.flush()
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([line for line in TEXT.split("\n") if line]), model_writer=model, vocab_size=size,
+            model_type=kind, normalization_rule_tsv=rules.name, minloglevel=2, hard_vocab_limit=False, num_threads=1, **options)
+    return model.getvalue()
+
+
+def write_sentence_piece_model(name, kind, size, **options):
+    data = train_sentence_piece(kind, size, **options)
+    (OUTPUT / f"{name}.model").write_bytes(data)
+    p = sentencepiece.SentencePieceProcessor(model_proto=data)
+    rows = [{"text": t, "plain": p.encode(t), "decoded": p.decode(p.encode(t))} for t in TEXTS]
+    write(f"{name}.cases.json", {"made_by": f"sentencepiece {sentencepiece.__version__}", "cases": rows})
+    return data
+
+
+def unigram(model, pre, **parts):
+    """The pieces of a SentencePiece model as `tokenizers` has them."""
+    p = sentencepiece.SentencePieceProcessor(model_proto=model)
+    vocabulary = [(p.id_to_piece(i), p.get_score(i)) for i in range(p.get_piece_size())]
+    state = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
+             "post_processor": None, "decoder": None,
+             "model": {"type": "Unigram", "unk_id": 0, "vocab": vocabulary, "byte_fallback": parts.pop("byte_fallback", False)}}
+    t = Tokenizer.from_str(json.dumps(state | parts))
+    t.pre_tokenizer = pre
+    return t
+
+
+def charsmap(model):
+    from sentencepiece import sentencepiece_model_pb2
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model)
+    return base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode()
+
+
+def write_tekken():
+    """A file of Mistral's kind: ranks of bytes, then of merges in their order."""
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+    import mistral_common
+    t = byte_level(splits(pre_tokenizers.Split(Regex(CASED), "isolated")))
+    back = {c: b for b, c in zip(range(256), byte_alphabet())}
+    state = json.loads(t.to_str())["model"]
+    tokens = [bytes([b]) for b in range(256)] + [bytes(back[c] for c in "".join(m)) for m in state["merges"]]
+    tokens = list(dict.fromkeys(tokens))
+    special = 20
+    # One token more than the model has: the file's last is left out.
+    value = {"config": {"pattern": CASED, "num_vocab_tokens": len(tokens), "default_vocab_size": len(tokens) - 1 + special,
+                        "default_num_special_tokens": special, "version": "v3"},
+             "vocab": [{"rank": i, "token_bytes": base64.b64encode(b).decode(), "token_str": b.decode(errors="ignore")}
+                       for i, b in enumerate(tokens)]}
+    path = OUTPUT / "tekken.json"
+    path.write_text(json.dumps(value, ensure_ascii=True, separators=(",", ":")) + "\n")
+    reference = Tekkenizer.from_file(path)
+    rows = [{"text": x, "plain": reference.encode(x, bos=False, eos=False)} for x in TEXTS]
+    write("tekken.cases.json", {"made_by": f"mistral-common {mistral_common.__version__}", "cases": rows})
+    (OUTPUT / "ranks.tiktoken").write_text("".join(f"{base64.b64encode(b).decode()} {i}\n" for i, b in enumerate(tokens)))
+
+
+def byte_alphabet():
+    """GPT-2's character for each byte."""
+    printable = [*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)]
+    extra = iter(range(0x100, 0x200))
+    return [chr(b) if b in printable else chr(next(extra)) for b in range(256)]
+
+
+def write_more():
+    """Components that the first ones do not have."""
+    isolated_all = [pre_tokenizers.Split(Regex(p), "isolated") for p in DEEPSEEK]
+    write_tokenizer("deepseek", add_tokens(byte_level(splits(*isolated_all))))
+    write_tokenizer("o200k", add_tokens(byte_level(splits(pre_tokenizers.Split(Regex(CASED), "removed", True)))))
+    behaviours = splits(
+        pre_tokenizers.Split(Regex(r"[\r\n]"), "merged_with_previous"), pre_tokenizers.Split("(", "merged_with_next"),
+        pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.Digits(False), pre_tokenizers.WhitespaceSplit())
+    write_tokenizer("behaviours", byte_level(behaviours, normalizers.Sequence([
+        normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip()])))
+    piece = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=20))
+    piece.normalizer = normalizers.BertNormalizer()
+    piece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    piece.decoder = decoders.WordPiece()
+    piece.train_from_iterator([TEXT], trainers.WordPieceTrainer(
+        vocab_size=400, show_progress=False, special_tokens=["[UNK]", "[CLS]", "[SEP]"]))
+    piece.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    write_tokenizer("wordpiece", piece)
+
+    write_sentence_piece_model("sp-bpe", "bpe", 560, byte_fallback=True, character_coverage=0.98, user_defined_symbols=["<tool>", "wor"])
+    write_sentence_piece_model("sp-unigram", "unigram", 300, character_coverage=0.98)
+    model = write_sentence_piece_model(
+        "sp-unigram-bytes", "unigram", 560, byte_fallback=True, character_coverage=0.98, user_defined_symbols=["<tool>", "wor"],
+        remove_extra_whitespaces=False)
+    fuse = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t = unigram(model, pre_tokenizers.Metaspace(prepend_scheme="first", split=False), byte_fallback=True)
+    t.decoder = fuse
+    write_tokenizer("unigram-bytes", t)
+    t = unigram(model, pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]),
+                normalizer={"type": "Precompiled", "precompiled_charsmap": charsmap(model)})
+    t.decoder = decoders.Metaspace()
+    write_tokenizer("unigram-t5", t)
+    write_tekken()
+
+
 def main():
     OUTPUT.mkdir(parents=True, exist_ok=True)
     gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -199,6 +322,7 @@ def main():
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     write_byte_level_vocabulary("gguf-default", "default", only_plain(byte_level(default)))
     write_sentence_piece()
+    write_more()
     (OUTPUT / "README.md").write_text(
         "# Tokenizer fixtures\n\nTiny tokenizers, trained by `Tools/golden/make_tokenizer_fixtures.py` on a text of its own, and what "
         f"tokenizers {tokenizers.__version__}\nand sentencepiece {sentencepiece.__version__} make of its test texts. In a case, `ids` has special "

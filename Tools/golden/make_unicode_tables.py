@@ -18,7 +18,7 @@ try:
 except ImportError:
     import unicodedata as ucd
 
-from tokenizers import normalizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 VERSION = "16.0.0"
 CATEGORIES = ["Cn", "Cc", "Cf", "Co", "Cs", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No",
@@ -49,7 +49,16 @@ def unknown_to_reference():
             yield c
 
 
+def unknown_compatible():
+    """The same for the compatibility forms."""
+    reference = normalizers.NFKD()
+    for c in range(0x80, LIMIT):
+        if not 0xD800 <= c < 0xE000 and ucd.normalize("NFKD", chr(c)) != reference.normalize_str(chr(c)):
+            yield c
+
+
 UNKNOWN = set(unknown_to_reference())
+UNKNOWN_COMPATIBLE = set(unknown_compatible())
 
 
 def combining(c):
@@ -104,6 +113,50 @@ def combining_classes():
             previous = k
 
 
+def han_boundaries():
+    """Boundaries of \\p{Han}, a script that `unicodedata` does not know: asked of the same engine that `tokenizers` has."""
+    characters = [c for c in range(LIMIT) if not 0xD800 <= c < 0xE000]
+    split = pre_tokenizers.Split(Regex(r"\p{Han}"), "contiguous")
+    for _, (start, end) in split.pre_tokenize_str("".join(map(chr, characters))):
+        if split.pre_tokenize_str("a" + chr(characters[start]))[0][0] == "a":
+            yield characters[start]
+            yield characters[end - 1] + 1
+
+
+def compatible_parts(c):
+    """The full compatibility decomposition where it is not the canonical one."""
+    if c in UNKNOWN or c in UNKNOWN_COMPATIBLE:
+        return []
+    full = ucd.normalize("NFKD", chr(c))
+    return [ord(p) for p in full] if full != ucd.normalize("NFD", chr(c)) else []
+
+
+def compatible_decompositions():
+    """Full compatibility decompositions, ascending: code point << 8 | number of parts, then the parts."""
+    for c in range(LIMIT):
+        parts = [] if 0xD800 <= c < 0xE000 else compatible_parts(c)
+        if parts:
+            assert len(parts) < 256
+            yield c << 8 | len(parts)
+            yield from parts
+
+
+def older_classes():
+    """Boundaries of what the crates inside `tokenizers` take for punctuation and for marks: of older Unicode versions."""
+    characters = [c for c in range(LIMIT) if not 0xD800 <= c < 0xE000]
+    kept = set()
+    for _, (start, end) in pre_tokenizers.Punctuation("removed").pre_tokenize_str("".join(map(chr, characters))):
+        kept.update(characters[start:end])
+    accents = normalizers.StripAccents()
+    for in_class in (lambda c: c not in kept, lambda c: accents.normalize_str("a" + chr(c)) == "a"):
+        boundaries, inside = [], False
+        for c in characters:
+            if in_class(c) != inside:
+                boundaries.append(c)
+                inside = not inside
+        yield boundaries
+
+
 def literal(values, width=124):
     lines, line = [], "       "
     for v in values:
@@ -123,6 +176,9 @@ def main():
     boundaries = list(normalisation_boundaries())
     classes = list(combining_classes())
     parts = list(decompositions())
+    compatible = list(compatible_decompositions())
+    han = list(han_boundaries())
+    punctuation, marks = older_classes()
     names = ", ".join(f"{i} {n}" for i, n in enumerate(CATEGORIES))
     wrapped, line = [], "    ///"
     for word in names.split(" "):
@@ -161,6 +217,26 @@ enum UnicodeTables {{
     /// again; first part; second part, or 0 where there is one part only.
     static let decompositions: [UInt32] = [
 {literal(parts)}
+    ]
+
+    /// Full compatibility decompositions where they are not the canonical ones, ascending: code point << 8 | number of parts, then
+    /// the parts.
+    static let compatibleDecompositions: [UInt32] = [
+{literal(compatible)}
+    ]
+
+    /// Boundaries of the script Han: inside from an even index to the next, outside after.
+    static let hanBoundaries: [UInt32] = [
+{literal(han)}
+    ]
+
+    /// Boundaries, in the same way, of what the pre-tokenizer Punctuation of `tokenizers` takes for punctuation (ASCII's symbols
+    /// with it), and of the marks that its normalizer StripAccents takes away.
+    static let punctuationBoundaries: [UInt32] = [
+{literal(punctuation)}
+    ]
+    static let strippedMarkBoundaries: [UInt32] = [
+{literal(marks)}
     ]
 }}
 """)

@@ -26,17 +26,17 @@ struct Words {
         var i = index
         while true {
             let (kind, length) = character(at: i)
-            guard !kind.isDisjoint(with: set) else { return i }
+            guard kind.isIn(set) else { return i }
             i += length
         }
     }
 
     @inline(__always)
-    private func skipOther(from index: Int, notMarks: Bool = false) -> Int {
+    private func skipNeither(from index: Int, notMarks: Bool = false) -> Int {
         var i = index
         while true {
             let (kind, length) = character(at: i)
-            guard kind.isOther, !(notMarks && kind == .mark) else { return i }
+            guard kind.isNeither, !(notMarks && kind.isIn(.mark)) else { return i }
             i += length
         }
     }
@@ -51,12 +51,12 @@ struct Words {
             } else {
                 let body = text[i] == UInt8(ascii: " ") ? i + 1 : i
                 let kind = character(at: body).class
-                if kind.contains(.letter) {
+                if kind.isIn(.letter) {
                     i = skip(.letter, from: body)
-                } else if kind.contains(.number) {
+                } else if kind.isIn(.number) {
                     i = skip(.number, from: body)
-                } else if kind.isOther {
-                    i = skipOther(from: body)
+                } else if kind.isNeither {
+                    i = skipNeither(from: body)
                 } else {
                     i = endOfSpaces(from: i)
                 }
@@ -68,35 +68,37 @@ struct Words {
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
     ///
     /// With `marks`, `\p{L}+` is `[\p{L}\p{M}]+` and the class of what is neither excludes `\p{M}` too.
-    func modern(digits: Int, marks: Bool, into ends: inout [Int]) {
+    func modern(digits: Int, marks: Bool, longS: Bool, into ends: inout [Int]) {
         let letters: CharacterClass = marks ? [.letter, .mark] : .letter
         var i = start
         while i < end {
-            i = endOfModernWord(from: i, digits: digits, letters: letters, marks: marks)
+            i = endOfModernWord(from: i, digits: digits, letters: letters, marks: marks, longS: longS)
             ends.append(i)
         }
     }
 
     @inline(__always)
-    private func endOfModernWord(from i: Int, digits: Int, letters: CharacterClass, marks: Bool) -> Int {
-        let contraction = contractionLength(at: i, ignoringCase: true)
+    private func endOfModernWord(
+        from i: Int, digits: Int, letters: CharacterClass, marks: Bool, longS: Bool
+    ) -> Int {
+        let contraction = contractionLength(at: i, ignoringCase: true, longS: longS)
         if contraction > 0 { return i + contraction }
 
         let (kind, length) = character(at: i)
         let byte = text[i]
         // [^\r\n\p{L}\p{N}]?\p{L}+: the optional character is tried first, then left out. A mark is either.
-        if !kind.contains(.letter), !kind.contains(.number), byte != UInt8(ascii: "\r"), byte != UInt8(ascii: "\n"),
-            !character(at: i + length).class.isDisjoint(with: letters)
+        if !kind.isIn(.letter), !kind.isIn(.number), byte != UInt8(ascii: "\r"), byte != UInt8(ascii: "\n"),
+            character(at: i + length).class.isIn(letters)
         {
             return skip(letters, from: i + length)
         }
-        if !kind.isDisjoint(with: letters) { return skip(letters, from: i) }
+        if kind.isIn(letters) { return skip(letters, from: i) }
 
-        if kind.contains(.number) {
+        if kind.isIn(.number) {
             var j = i
             for _ in 0..<digits {
                 let (next, length) = character(at: j)
-                guard next.contains(.number) else { break }
+                guard next.isIn(.number) else { break }
                 j += length
             }
             return j
@@ -104,8 +106,8 @@ struct Words {
 
         let body = byte == UInt8(ascii: " ") ? i + 1 : i
         let bodyKind = character(at: body).class
-        if bodyKind.isOther, !(marks && bodyKind == .mark) {
-            var j = skipOther(from: body, notMarks: marks)
+        if bodyKind.isNeither, !(marks && bodyKind.isIn(.mark)) {
+            var j = skipNeither(from: body, notMarks: marks)
             while j < end, text[j] == UInt8(ascii: "\r") || text[j] == UInt8(ascii: "\n") { j += 1 }
             return j
         }
@@ -114,9 +116,9 @@ struct Words {
 
     /// The length of `'s`, `'t`, `'m`, `'d`, `'re`, `'ve` or `'ll` at `index`, else 0.
     ///
-    /// Without regard to case, as the regular-expression engines fold it, `s` is also U+017F (long s).
+    /// Without regard to case, as regular-expression engines fold it, `s` is also U+017F (long s).
     @inline(__always)
-    private func contractionLength(at index: Int, ignoringCase: Bool) -> Int {
+    private func contractionLength(at index: Int, ignoringCase: Bool, longS: Bool = false) -> Int {
         guard text[index] == UInt8(ascii: "'"), index + 1 < end else { return 0 }
         let fold: UInt8 = ignoringCase ? 0x20 : 0
         let first = text[index + 1]
@@ -128,7 +130,7 @@ struct Words {
         case UInt8(ascii: "l"):
             return index + 2 < end && text[index + 2] | fold == UInt8(ascii: "l") ? 3 : 0
         case 0xC5:
-            return ignoringCase && index + 2 < end && text[index + 2] == 0xBF ? 3 : 0
+            return longS && index + 2 < end && text[index + 2] == 0xBF ? 3 : 0
         default:
             return 0
         }
@@ -142,7 +144,7 @@ struct Words {
         var afterLineBreak = -1
         while true {
             let (kind, length) = character(at: i)
-            guard kind.contains(.space) else { break }
+            guard kind.isIn(.space) else { break }
             let byte = text[i]
             last = i
             i += length
@@ -153,33 +155,89 @@ struct Words {
         return i < end && last > index ? last : i
     }
 
-    /// Runs of characters for which `isIn` holds become pieces, and what is between them.
-    @inline(__always)
-    func isolateRuns(into ends: inout [Int], _ isIn: (CharacterClass, UInt8) -> Bool) {
+    /// Calls `body` with the end of each occurrence of `string`, and of what lies between.
+    func forEachPiece(of string: [UInt8], _ body: (_ end: Int, _ isMatch: Bool) -> Void) {
         var i = start
-        var isInRun: Bool?
-        while i < end {
-            let (kind, length) = character(at: i)
-            let isMember = isIn(kind, text[i])
-            if let was = isInRun, was != isMember { ends.append(i) }
-            isInRun = isMember
-            i += length
+        var pending = start
+        while i + string.count <= end {
+            guard text[i] == string[0], text[i..<i + string.count].elementsEqual(string) else {
+                i += 1
+                continue
+            }
+            if pending < i { body(i, false) }
+            i += string.count
+            body(i, true)
+            pending = i
         }
-        if start < end { ends.append(end) }
+        if pending < end { body(end, false) }
     }
 
-    /// Each character of a class becomes a piece, and what is between them.
-    func isolateEach(_ set: CharacterClass, into ends: inout [Int]) {
+    /// Calls `body` with the end of each character of `set`, and of what lies between.
+    func forEachPiece(in set: CharacterBitmap, _ body: (_ end: Int, _ isMatch: Bool) -> Void) {
         var i = start
+        var pending = start
         while i < end {
-            let (kind, length) = character(at: i)
-            if !kind.isDisjoint(with: set) {
-                if i > start, ends.last != i { ends.append(i) }
-                ends.append(i + length)
+            let (value, length) = UTF8Text.codePoint(in: text, at: i, end: end)
+            if set.contains(value) {
+                if pending < i { body(i, false) }
+                pending = i + length
+                body(pending, true)
             }
             i += length
         }
-        if start < end, ends.last != end { ends.append(end) }
+        if pending < end { body(end, false) }
+    }
+
+    /// Which numbers are grouped, and how.
+    enum Grouping: Sendable {
+        /// llama.cpp's own splitter of "afmoe": runs of \p{N}; what comes before a run stays with its first group.
+        case withTextBefore
+        /// `(?=(\d{3})+(?!\d))` of "superbpe": ASCII digits; cut before every group of three.
+        case digits
+        /// `\d{1,3}(?=(?:\d{3})*\b)` as in tokenizer.json: a run of \p{Nd} that no word character follows.
+        case decimalsBeforeBoundary(word: CharacterBitmap)
+    }
+
+    /// Runs of numbers in groups of three, of which the first has what is left over.
+    func groupsFromRight(_ grouping: Grouping, into ends: inout [Int]) {
+        var i = start
+        var last = start
+        func append(_ index: Int) {
+            if index > last { ends.append(index) }
+            last = index
+        }
+        var numbers: [Int] = []
+        while i < end {
+            numbers.removeAll(keepingCapacity: true)
+            let first = i
+            while i < end {
+                let (kind, length) = character(at: i)
+                let isMember =
+                    switch grouping {
+                    case .withTextBefore: kind.isIn(.number)
+                    case .digits: (0x30...0x39).contains(text[i])
+                    case .decimalsBeforeBoundary: kind.isIn(.decimal)
+                    }
+                guard isMember else { break }
+                i += length
+                numbers.append(i)
+            }
+            guard !numbers.isEmpty else {
+                i += character(at: i).length
+                continue
+            }
+            if case .decimalsBeforeBoundary(let word) = grouping {
+                if i < end, word.contains(UTF8Text.codePoint(in: text, at: i, end: end).value) { continue }
+                append(first)
+            }
+            if case .digits = grouping, numbers.count % 3 == 0 { append(first) }
+            for (k, place) in numbers.enumerated() where (numbers.count - 1 - k) % 3 == 0 {
+                // After the last group of three "superbpe" does not cut.
+                if case .digits = grouping, k + 1 == numbers.count { break }
+                append(place)
+            }
+        }
+        append(end)
     }
 
     /// Every three ASCII digits in a row become a piece, and what is between them.
