@@ -15,5 +15,15 @@ public final class Grammar: Sendable {
         pushdown = try Pushdown(try GBNFParser.parse(gbnf, root: root))
     }
 
+    /// The JSON documents that satisfy a schema (draft 2020-12, or what `$schema` names of the earlier ones).
+    ///
+    /// Written compactly, with at most one space after `:` and `,`. Members come in the order of their declaration, optional ones
+    /// may be left out, and where names are declared others may come only if `additionalProperties` says so.
+    ///
+    /// - Throws: ``GrammarError`` with the path of a keyword that is not supported or makes no sense, or of what no value satisfies.
+    public init(jsonSchema: String) throws(GrammarError) {
+        pushdown = try Pushdown(try SchemaCompiler.compile(jsonSchema))
+    }
+
     init(_ rules: RuleSet) throws(GrammarError) { pushdown = try Pushdown(rules) }
 }

@@ -6,6 +6,7 @@ package final class GrammarMatcher {
     package struct Position {
         fileprivate let automaton: GrammarAutomaton
         fileprivate let state: Int32
+        var number: Int32 { state }
     }
 
     private var automaton: GrammarAutomaton

@@ -73,6 +73,8 @@ struct RuleSet: Sendable {
     var rules: [Rule] = []
     var root = 0
     var tokens: [TokenReference] = []
+    /// What to say when no text matches.
+    var emptyProblem: String?
 
     mutating func add(_ name: String, _ body: Expression = .empty, place: String, isShared: Bool = false) -> Int {
         rules.append(Rule(name: name, body: body, place: place, isShared: isShared))

@@ -96,7 +96,8 @@ struct PushdownCompiler {
         let root = rules.root
         guard isNullable[root] || yields[root] else {
             throw GrammarError(
-                "the rule '\(rules.rules[root].name)' matches no text that ends", at: rules.rules[root].place)
+                rules.emptyProblem ?? "the rule '\(rules.rules[root].name)' matches no text that ends",
+                at: rules.rules[root].place)
         }
         result.matchesEmpty = isNullable[root]
         result.starts = Array(repeating: -1, count: networks.count)
