@@ -25,13 +25,13 @@ package final class GrammarAutomaton {
     // [flags, (node, context)…]. Sorted.
     private var states = WordInterner()
     private var stateFlags: [Flags] = []
-    /// `[state, class]`: the next state; -1 not known yet.
-    private var rows: [Int32] = []
+    /// `[state, class]`: the next state; -1 not known yet. By hand: a mask reads it a hundred thousand times.
+    private var rows = UnsafeMutableBufferPointer<Int32>.allocate(capacity: 1 << 12)
     private var unions: [UInt64: Int32] = [:]
     private var truncated: [Int32: Int32] = [:]
     var masks = MaskCache()
     /// Of a walk through the trie: the state after so many bytes.
-    var walkStates: [Int32] = []
+    let walkStates: UnsafeMutableBufferPointer<Int32>
     /// Why nothing more is to be had from this automaton.
     private(set) var failure: GrammarError?
     var work = 0
@@ -69,6 +69,7 @@ package final class GrammarAutomaton {
             references.append(token)
         }
         self.references = references
+        walkStates = .allocate(capacity: trie.longest + 1)
         reset()
     }
 
@@ -76,7 +77,13 @@ package final class GrammarAutomaton {
         trie = other.trie
         grammar = other.grammar
         references = other.references
+        walkStates = .allocate(capacity: trie.longest + 1)
         reset()
+    }
+
+    deinit {
+        rows.deallocate()
+        walkStates.deallocate()
     }
 
     private func reset() {
@@ -109,7 +116,14 @@ package final class GrammarAutomaton {
     private func state(_ words: [Int32]) -> Int32 {
         let (number, isNew) = states.intern(words)
         if isNew {
-            rows.append(contentsOf: repeatElement(Self.unknown, count: grammar.classCount))
+            let used = Int(number) * grammar.classCount
+            if used + grammar.classCount > rows.count {
+                let larger = UnsafeMutableBufferPointer<Int32>.allocate(capacity: 2 * (used + grammar.classCount))
+                _ = larger.update(from: rows[..<used])
+                rows.deallocate()
+                rows = larger
+            }
+            rows[used..<used + grammar.classCount].update(repeating: Self.unknown)
             stateFlags.append(Flags(rawValue: words[0]))
         }
         return number
@@ -253,6 +267,13 @@ package final class GrammarAutomaton {
         return failure == nil ? state(words) : Self.dead
     }
 
+    /// Throws what has failed, once: what was found out before stays right.
+    func check() throws(GrammarError) {
+        guard let failure else { return }
+        self.failure = nil
+        throw failure
+    }
+
     private func fail() {
         queue.removeAll()
         failure = GrammarError(
@@ -362,7 +383,8 @@ package final class GrammarAutomaton {
     // MARK: Memory
 
     package var byteCount: Int {
-        contexts.byteCount + states.byteCount + 4 * rows.count + 24 * (unions.count + truncated.count) + masks.byteCount
+        contexts.byteCount + states.byteCount + 4 * rows.count
+            + 24 * (unions.count + truncated.count) + masks.byteCount
     }
     /// Whether it is time to go on with a new one (``moved(_:)``).
     package var isFull: Bool { byteCount > GrammarLimits.memory }

@@ -6,7 +6,7 @@ package final class GrammarMatcher {
     package struct Position {
         fileprivate let automaton: GrammarAutomaton
         fileprivate let state: Int32
-        var number: Int32 { state }
+        package var number: Int32 { state }
     }
 
     private var automaton: GrammarAutomaton
@@ -48,7 +48,7 @@ package final class GrammarMatcher {
         if automaton.takesTokens(state), let other = automaton.next(state, token: token) {
             reached = automaton.union(reached, other)
         }
-        if let failure = automaton.failure { throw failure }
+        try automaton.check()
         if reached == GrammarAutomaton.dead { return false }
         state = reached
         if automaton.isFull { (automaton, state) = automaton.moved(state) }
@@ -60,22 +60,23 @@ package final class GrammarMatcher {
         automaton.work = 0
         var reached = state
         for byte in bytes where reached != GrammarAutomaton.dead { reached = automaton.next(reached, byte) }
-        if let failure = automaton.failure { throw failure }
+        try automaton.check()
         if reached == GrammarAutomaton.dead { return false }
         state = reached
         return true
     }
 
-    /// The tokens that may come next; those that end a text exactly when it is complete.
+    /// The tokens that may come next; those that end a text exactly when it is complete (and `mayEnd`).
+    /// - Returns: false when the text is complete and no token fits.
     /// - Throws: ``GrammarError`` when the grammar takes too much work, or no token of the vocabulary fits.
-    package func fill(_ mask: inout TokenMask) throws(GrammarError) {
+    package func fill(_ mask: inout TokenMask, mayEnd: Bool = true) throws(GrammarError) -> Bool {
         automaton.work = 0
         automaton.fill(&mask, state: state)
-        if let failure = automaton.failure { throw failure }
-        if isComplete { for token in automaton.trie.endOfGeneration { mask.insert(token) } }
-        if !isComplete, mask.words.allSatisfy({ $0 == 0 }) {
-            throw GrammarError("no token of the vocabulary can continue the text", at: "after the text so far")
-        }
+        try automaton.check()
+        if isComplete, mayEnd { for token in automaton.trie.endOfGeneration { mask.insert(token) } }
+        if !mask.isEmpty { return true }
+        if isComplete { return false }
+        throw GrammarError("no token of the vocabulary can continue the text", at: "after the text so far")
     }
 
     /// Bytes that may come next: for tests.

@@ -134,19 +134,19 @@ extension GrammarAutomaton {
     /// Visits the nodes of a part of the trie that `state`, reached `depth` bytes deep, leads to.
     @inline(__always)
     private func walk(_ nodes: Range<Int>, from state: Int32, above depth: Int, _ visit: (Int, Int32) -> Void) {
-        if walkStates.count < trie.longest + 1 { walkStates = Array(repeating: 0, count: trie.longest + 1) }
-        walkStates[depth] = state
+        let states = walkStates
+        states[depth] = state
         var node = nodes.lowerBound
         while node < nodes.upperBound {
             let depth = Int(trie.depths[node])
-            let reached = next(walkStates[depth - 1], trie.bytes[node])
+            let reached = next(states[depth - 1], trie.bytes[node])
             if reached == Self.dead {
                 if failure != nil { return }
                 node = Int(trie.ends[node])
                 continue
             }
             visit(node, reached)
-            walkStates[depth] = reached
+            states[depth] = reached
             node += 1
         }
     }

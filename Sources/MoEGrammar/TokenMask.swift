@@ -7,6 +7,8 @@ package struct TokenMask {
     /// How many bits are set.
     package var count: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }
 
+    package var isEmpty: Bool { words.allSatisfy { $0 == 0 } }
+
     package init(tokenCount: Int) { words = Array(repeating: 0, count: (tokenCount + 63) / 64) }
 
     package func contains(_ token: Int32) -> Bool {
