@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEGrammar
 import MoEModel
 import MoETokenizer
 import Synchronization
@@ -23,6 +24,7 @@ package actor Engine {
     package private(set) var largestBatch = 0
     private let scratch = SamplingScratch()
     private let raw = LogitsCopy()
+    private var grammars = GrammarCache()
     /// Of the step under way; its memory is kept.
     private var batch = ForwardBatch()
     private var slices: [Scheduler.Slice] = []
@@ -55,12 +57,19 @@ package actor Engine {
     }
 
     /// Queues a request. Its events go to the continuation.
+    /// - Parameter trie: the vocabulary, for a request with a grammar.
     func submit(
-        _ prompt: [Int32], options: GenerationOptions, ticket: Ticket, to continuation: Sequence.Stream.Continuation
+        _ prompt: [Int32], options: GenerationOptions, trie: TokenTrie?, ticket: Ticket,
+        to continuation: Sequence.Stream.Continuation
     ) {
         if ticket.isCancelled { return }
+        var constraint: GrammarConstraint?
         do {
             try check(prompt, options: options)
+            if let grammar = options.grammar, let trie {
+                constraint = GrammarConstraint(
+                    try grammars.automaton(grammar, trie: trie), mayEnd: !options.sampling.ignoreEOS)
+            }
         } catch {
             continuation.finish(throwing: error)
             return
@@ -69,8 +78,8 @@ package actor Engine {
         nextID += 1
         let limit = min(options.sampling.maxTokens, contextLength - prompt.count)
         let sequence = Sequence(
-            id: id, prompt: prompt, options: options, limit: limit, tokenizer: tokenizer, ticket: ticket,
-            continuation: continuation,
+            id: id, prompt: prompt, options: options, limit: limit, constraint: constraint, tokenizer: tokenizer,
+            ticket: ticket, continuation: continuation,
             routingNumbers: (
                 policies.number(of: options.routing.policy(for: .prefill)),
                 policies.number(of: options.routing.policy(for: .decode))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+public import MoEGrammar
 public import MoEModel
 
 /// What one request asks for.
@@ -8,6 +9,8 @@ public struct GenerationOptions: Sendable {
     public var routing: RoutingChoice
     /// Whether tokens are drafted and checked several at a time. Changes speed only, never what is said.
     public var speculation = Speculation.off
+    /// What the text must be; nil: anything. A text that reaches `maxTokens`, or a stop text, ends before it is complete.
+    public var grammar: Grammar?
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
 
@@ -59,7 +62,7 @@ public struct GeneratedToken: Sendable {
 }
 
 public enum FinishReason: String, Sendable, Encodable {
-    /// An end-of-text token, a stop token or a stop text.
+    /// An end-of-text token, a stop token or a stop text, or a grammar's text is complete and nothing may follow.
     case stop
     /// `maxTokens`, or the end of the context.
     case length

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
+import MoEGrammar
 import MoEModel
 import MoETensors
 public import MoETokenizer
@@ -45,6 +46,7 @@ public final class LLM: Sendable {
     let profilePlace: String
     var layerCount: Int { gate.layerCount }
     let batchPolicyLog = BatchPolicyLog()
+    private let grammarVocabulary = GrammarVocabulary()
     /// k, the experts that the model was trained with per token; 0 for a dense model.
     public var expertsPerToken: Int { gate.expertsPerToken }
     var expertCount: Int { gate.expertCount }
@@ -175,8 +177,24 @@ public final class LLM: Sendable {
             Task { await engine.collectCancelled() }
         }
         let resolved = options
-        Task { await engine.submit(tokens, options: resolved, ticket: ticket, to: continuation) }
+        Task {
+            do {
+                // Here and not on the engine's thread: the first time takes a while.
+                let trie = resolved.grammar == nil ? nil : try grammarTrie()
+                await engine.submit(tokens, options: resolved, trie: trie, ticket: ticket, to: continuation)
+            } catch {
+                continuation.finish(throwing: error)
+            }
+        }
         return stream
+    }
+
+    private func grammarTrie() throws -> TokenTrie {
+        do {
+            return grammarVocabulary.trie(of: try tokenizer)
+        } catch {
+            throw RequestError("a grammar needs the model's tokenizer: \(error)")
+        }
     }
 
     /// The whole continuation at once.

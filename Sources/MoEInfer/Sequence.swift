@@ -24,6 +24,8 @@ final class Sequence {
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
     private let limit: Int
     private var sampler: Sampler
+    /// nil: the text is free.
+    private let constraint: GrammarConstraint?
     private let tokenizer: Tokenizer?
     private var decoder: StreamingDecoder?
     private var stops: StopMatcher
@@ -38,8 +40,9 @@ final class Sequence {
     private var lastToken: ContinuousClock.Instant?
 
     init(
-        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer?, ticket: Engine.Ticket,
-        continuation: Stream.Continuation, routingNumbers: (prefill: Int?, decode: Int?)
+        id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, constraint: GrammarConstraint?,
+        tokenizer: Tokenizer?, ticket: Engine.Ticket, continuation: Stream.Continuation,
+        routingNumbers: (prefill: Int?, decode: Int?)
     ) {
         self.id = id
         self.routingNumbers = routingNumbers
@@ -52,6 +55,7 @@ final class Sequence {
         observer = options.observer.map { ObserverPair(first: statistics, second: $0) } ?? statistics
         draft = SequenceDraft(options.speculation)
         self.limit = limit
+        self.constraint = constraint
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
         self.tokenizer = tokenizer
@@ -75,12 +79,17 @@ final class Sequence {
 
     /// Chooses the next token from `[vocabulary]` logits and tells the listener.
     /// - Returns: nil to go on, or why the sequence ends.
+    /// - Throws: ``GrammarError`` or ``RequestError`` when no token fits the grammar.
     func advance(
         _ logits: UnsafeMutableBufferPointer<Float>, scratch: SamplingScratch, raw: LogitsCopy
-    ) -> FinishReason? {
+    ) throws -> FinishReason? {
+        if let constraint, try !constraint.prepare() { return .stop }
         let wanted = options.sampling.logprobs
         if wanted != nil { raw.keep(UnsafeBufferPointer(logits)) }
-        let token = sampler.sample(logits, scratch: scratch)
+        let token = sampler.sample(logits, mask: constraint?.mask, scratch: scratch)
+        if constraint != nil, logits[Int(token)] == -.infinity {
+            throw RequestError("the logit bias forbids every token that fits the grammar")
+        }
         let now = ContinuousClock.now
         if firstToken == nil { firstToken = now }
         lastToken = now
@@ -91,6 +100,7 @@ final class Sequence {
         {
             return .stop
         }
+        try constraint?.accept(token)
         tokens.append(token)
         let entry = wanted.map {
             TokenLogprobs(
@@ -106,6 +116,7 @@ final class Sequence {
             stopTextFound = true
             return .stop
         }
+        if constraint?.isOver == true { return .stop }
         return generatedCount >= limit ? .length : nil
     }
 
@@ -116,12 +127,21 @@ final class Sequence {
     func planDraft() -> Int { draft?.plan(after: tokens, limit: limit - generatedCount - 1) ?? 0 }
 
     /// Until ``endDraft()``, tokens are drawn for a draft: each with the draw that will be its own.
-    func beginDraft() { sampler.beginDraft() }
-    func endDraft() { sampler.endDraft() }
+    func beginDraft() {
+        sampler.beginDraft()
+        constraint?.beginDraft()
+    }
+
+    func endDraft() {
+        sampler.endDraft()
+        constraint?.endDraft()
+    }
 
     /// Adds what the sequence would choose from these logits.
     func extendDraft(from logits: UnsafeMutableBufferPointer<Float>, scratch: SamplingScratch) {
-        draft?.append(sampler.sample(logits, scratch: scratch))
+        let token = sampler.sample(logits, mask: constraint?.draftMask(), scratch: scratch)
+        constraint?.extendDraft(token)
+        draft?.append(token)
     }
 
     /// Chooses tokens from the rows of a step: of the last token and of those drafted after it. A row counts while the token
@@ -138,7 +158,7 @@ final class Sequence {
         while true {
             let row = UnsafeMutableBufferPointer(rebasing: rows[accepted * width..<(accepted + 1) * width])
             try check(UnsafeBufferPointer(row))
-            reason = advance(row, scratch: scratch, raw: raw)
+            reason = try advance(row, scratch: scratch, raw: raw)
             guard reason == nil, let draft, accepted < draft.tokens.count, draft.tokens[accepted] == tokens.last else {
                 break
             }

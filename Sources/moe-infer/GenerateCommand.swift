@@ -17,6 +17,8 @@ struct GenerateCommand: AsyncParsableCommand {
               moe-infer generate "The city was" --show-experts
               moe-infer generate --file prompt.txt --temperature 0.8 --seed 7 --json
               moe-infer generate --file edit.txt --model coder.gguf --speculate lookup
+              moe-infer generate "Yes or no? " --grammar 'root ::= "yes" | "no"'
+              moe-infer generate --file question.txt --model chat.gguf --json-schema answer.schema.json
               echo "def add(a, b):" | moe-infer generate --model coder.gguf --stop $'\\n\\n'
             """)
 
@@ -30,6 +32,7 @@ struct GenerateCommand: AsyncParsableCommand {
     @OptionGroup var routing: RoutingOptions
     @OptionGroup var speculation: SpeculationOptions
     @OptionGroup var sampling: SamplingArguments
+    @OptionGroup var grammar: GrammarOptions
 
     @Flag(help: "Show each token's experts: in colour; without a terminal as a small number after it.")
     var showExperts = false
@@ -47,6 +50,7 @@ struct GenerateCommand: AsyncParsableCommand {
     func run() async throws {
         var options = try sampling.options(routing: routing)
         options.speculation = try speculation.speculation()
+        options.grammar = try grammar.load()
         let text = try PromptInput.read(argument: prompt, file: file)
         let started = ContinuousClock.now
         let llm = try await model.load()

@@ -2,6 +2,7 @@
 
 import Glibc
 import MoECompute
+package import MoEGrammar
 
 /// Chooses tokens for one sequence: penalties and bias, then temperature, top-k, min-p and top-p, then a draw.
 ///
@@ -24,12 +25,25 @@ package struct Sampler {
 
     /// - Parameters:
     ///   - logits: `[vocabulary]`; changed by penalties and bias.
+    ///   - mask: the tokens that are allowed, whatever penalties and bias say; nil: all. A token that is the only one is not drawn.
     ///   - scratch: kept between calls, so that nothing is allocated in a steady loop.
-    package mutating func sample(_ logits: UnsafeMutableBufferPointer<Float>, scratch: SamplingScratch) -> Int32 {
+    package mutating func sample(
+        _ logits: UnsafeMutableBufferPointer<Float>, mask: TokenMask? = nil, scratch: SamplingScratch
+    ) -> Int32 {
         adjust(logits)
+        var forced: Int32?
+        if let mask {
+            forced = mask.only
+            if forced == nil { mask.apply(to: logits) }
+        }
         let token =
-            options.temperature == 0
-            ? Self.argmax(UnsafeBufferPointer(logits)) : draw(UnsafeBufferPointer(logits), scratch: scratch)
+            if let forced {
+                forced
+            } else if options.temperature == 0 {
+                Self.argmax(UnsafeBufferPointer(logits))
+            } else {
+                draw(UnsafeBufferPointer(logits), scratch: scratch)
+            }
         let isNew = options.repetitionPenalty != 1 && seen.insert(token).inserted
         if countsTokens { generated[token, default: 0] += 1 }
         drawn += 1
