@@ -37,6 +37,8 @@ test-templates: setup ## Compare chat templates with transformers: every one of 
 	@Tools/python_env.sh
 	@$(PYTHON) Tools/templates/matrix.py --templates $(or $(TEMPLATES),../shared/data/templates) --output .cache/templates/matrix.json
 	@$(PYTHON) Tools/templates/fuzz.py --seed $(or $(SEED),1) --count $(or $(COUNT),20000) --output .cache/templates/fuzz.json
+	@$(PYTHON) Tools/templates/fuzz.py --mutate $(or $(TEMPLATES),../shared/data/templates) --seed $(or $(SEED),1) --count 5000 \
+		--output .cache/templates/fuzz-mutants.json
 	@MOE_TEST_TEMPLATES=1 swift test -c release --filter 'MoEJinjaTests|MoEChatTests'
 
 test-blas: build ## Run the same generation under every BLAS that can be had

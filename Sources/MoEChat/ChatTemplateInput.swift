@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import MoEJSON
-internal import MoEJinja
+import MoEJSON
+import MoEJinja
 
 extension ChatMessage {
     /// As templates read it.

@@ -327,6 +327,8 @@ final class Interpreter {
             recursion: recursion)
         var isCompleted = false
         while let value = try object.next(self) {
+            // A scope is made for each pass.
+            try spend(3)
             let flow = try inScope(around) { inner throws(JinjaError) in
                 inner["loop"] = .object(object)
                 try assign(value, to: loop.target)

@@ -3,9 +3,10 @@
 /// What one rendering may use, so that a hostile template can neither hang nor exhaust memory. A template that goes beyond is
 /// an error that says so.
 public struct JinjaLimits: Sendable, Equatable {
-    /// Units of work: about one per expression that is evaluated and per 32 bytes that are read or written. 50 million are a few
-    /// seconds; a long conversation takes some 100,000.
-    public var steps = 50_000_000
+    /// Units of work: about one per expression that is evaluated and per 32 bytes that are read or written. 100 million are some
+    /// ten seconds. A conversation takes some 100,000; one of thousands of messages under a template that looks at all of them for
+    /// each of them comes near.
+    public var steps = 100_000_000
     /// Bytes of text written, what is captured included.
     public var outputSize = 64 << 20
     /// Bytes of the values that are alive at one time, beyond those that the template was given.

@@ -40,7 +40,8 @@ private struct PrintfFormatter {
         } else {
             arguments = [value]
             switch value {
-            case .dictionary, .list, .undefined: isMapping = true
+            // What Python can subscribe counts as a mapping, and need not be used.
+            case .dictionary, .list, .undefined, .object(is RangeObject): isMapping = true
             default: isMapping = false
             }
         }

@@ -42,7 +42,7 @@ import Testing
         #expect(error?.problem.contains(text) == true, "\(String(describing: error))")
     }
 
-    /// What clients and the command line show is one line.
+    /// Prevents: a model's variable that a function of the same name takes the place of.
     @Test func variablesHideFunctions() throws {
         #expect(try JinjaTemplate("{{ range }}").render(["range": 5]) == "5")
         #expect(try JinjaTemplate("{{ a }}{{ b }}").render(["a": "1"]) == "1")
