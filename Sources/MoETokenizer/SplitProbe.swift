@@ -7,6 +7,16 @@ package struct SplitProbe {
     /// The names of `tokenizer.ggml.pre` that are known.
     package static var names: [String] { NamedPreTokenizer.all.flatMap(\.names).filter { !$0.isEmpty } }
 
+    /// Each way to spell a hand-written cut, and the expressions of the named pre-tokenizers.
+    package static var handWrittenPatterns: [String] { SplitPattern.handWrittenPatterns }
+    package static var namedPatterns: [String] {
+        NamedPreTokenizer.all.flatMap(\.rules).compactMap { rule in
+            if case .pattern(let pattern) = rule { pattern } else { nil }
+        }
+    }
+
+    package static var isPCRE2Available: Bool { PCREExpression.isAvailable }
+
     /// The engines that an expression can be run by.
     package enum Engine: String {
         case program, pcre2, chosen

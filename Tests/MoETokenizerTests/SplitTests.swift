@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoETestSupport
+import MoETokenizer
 import Testing
-
-@testable import MoETokenizer
 
 /// The cuts of texts, against PCRE2 (where libpcre2-8.so.0 is installed) and against each other: a wrong cut gives wrong ids that
 /// look right.
@@ -30,45 +29,33 @@ struct SplitTests {
         }
     }
 
-    private static func pieces(_ cut: PreTokenizer.Cut, _ text: [UInt8]) -> [Int] {
-        var ends: [Int] = []
-        text.withUnsafeBufferPointer { PreTokenizer(cuts: [cut]).words(of: $0, into: &ends) }
-        return ends
+    private static func probe(_ pattern: String, _ engine: SplitProbe.Engine, isRust: Bool = true) -> SplitProbe? {
+        SplitProbe(pattern: pattern, engine: engine, isRust: isRust)
     }
 
     @Test("The hand-written cuts and the programs of every spelling of them cut alike")
     func handWritten() throws {
         let texts = Self.texts(200, seed: 3)
-        for pattern in SplitPattern.handWrittenPatterns {
-            let program = try #require(SplitPattern.program(pattern, .oniguruma), "\(pattern)")
-            let cut = try SplitPattern.cut(pattern, .oniguruma)
-            for text in texts {
-                let ours = Self.pieces(cut, text)
-                #expect(ours == Self.pieces(.pattern(program), text), "\(pattern) on \(text)")
-            }
+        for pattern in SplitProbe.handWrittenPatterns {
+            let program = try #require(Self.probe(pattern, .program, isRust: false), "\(pattern)")
+            let chosen = try #require(Self.probe(pattern, .chosen, isRust: false), "\(pattern)")
+            for text in texts { #expect(chosen.pieces(of: text) == program.pieces(of: text), "\(pattern) on \(text)") }
         }
     }
 
     @Test(
         "Every expression of a named pre-tokenizer cuts as PCRE2 has it",
-        .enabled(if: PCREExpression.isAvailable, "needs libpcre2-8.so.0"))
+        .enabled(if: SplitProbe.isPCRE2Available, "needs libpcre2-8.so.0"))
     func named() throws {
         let texts = Self.texts(120, seed: 4)
-        var patterns = Set(SplitPattern.handWrittenPatterns)
-        for named in NamedPreTokenizer.all {
-            for case .pattern(let pattern) in named.rules { patterns.insert(pattern) }
-        }
-        patterns.formUnion(Self.others)
+        let patterns = Set(SplitProbe.handWrittenPatterns + SplitProbe.namedPatterns + Self.others)
         var compared = 0
         for pattern in patterns {
-            let program = try #require(SplitPattern.program(pattern, .rust), "\(pattern)")
+            let program = try #require(Self.probe(pattern, .program), "\(pattern)")
             // PCRE2 has no intersections, and writes code points its own way.
             guard !pattern.contains("&&") else { continue }
-            let other = try PCREExpression(Self.pcre(pattern), .rust)
-            for text in texts {
-                #expect(
-                    Self.pieces(.pattern(program), text) == Self.pieces(.expression(other), text), "\(pattern) on \(text)")
-            }
+            let other = try #require(Self.probe(Self.pcre(pattern), .pcre2), "\(pattern)")
+            for text in texts { #expect(program.pieces(of: text) == other.pieces(of: text), "\(pattern) on \(text)") }
             compared += 1
         }
         #expect(compared > 40)
@@ -95,39 +82,31 @@ struct SplitTests {
     }
 
     @Test("What goes beyond the program's syntax is left to PCRE2, and what is wrong is said")
-    func fallback() throws {
+    func fallback() {
         for pattern in [#"(?<=a)b"#, #"(a)\1"#, #"[[:punct:]]+"#, #"\X"#, #"(?<n>a)"#] {
-            #expect(SplitPattern.program(pattern, .oniguruma) == nil, "\(pattern)")
-            if PCREExpression.isAvailable {
-                guard case .expression = try SplitPattern.cut(pattern, .oniguruma) else {
-                    Issue.record("\(pattern) is not run by PCRE2")
-                    continue
-                }
-            }
+            #expect(Self.probe(pattern, .program, isRust: false) == nil, "\(pattern)")
+            #expect((Self.probe(pattern, .chosen, isRust: false) != nil) == SplitProbe.isPCRE2Available, "\(pattern)")
         }
         for pattern in ["(", "a)", "[", "*a", "a{2,1}", #"\p{Nonsense}"#, "[b-a]", "[a&&[b]\\1]"] {
-            #expect(throws: SplitPattern.Failure.self, "\(pattern)") { _ = try SplitPattern.cut(pattern, .oniguruma) }
+            #expect(Self.probe(pattern, .chosen, isRust: false) == nil, "\(pattern)")
         }
         // Too deep and too long are no expressions either.
-        #expect(SplitPattern.program(String(repeating: "(", count: 100) + String(repeating: ")", count: 100), .rust) == nil)
-        #expect(SplitPattern.program(String(repeating: "(?:ab){1000}", count: 20), .rust) == nil)
+        let deep = String(repeating: "(", count: 100) + String(repeating: ")", count: 100)
+        #expect(Self.probe(deep, .program) == nil)
+        #expect(Self.probe(String(repeating: "(?:ab){1000}", count: 20), .program) == nil)
     }
 
     @Test("Nothing goes round in circles: 20,000 characters of each kind", .timeLimit(.minutes(1)))
     func linear() throws {
-        let patterns = NamedPreTokenizer.all.compactMap { $0.preTokenizer() }
+        let probes = SplitProbe.names.compactMap { SplitProbe(name: $0) }
+        #expect(probes.count == SplitProbe.names.count && probes.count > 80)
         for unit in ["a", "A", "1", " ", "\n", "'", "世", "e\u{301}", "aB", "-", " a", "\u{3000}"] {
             let text = Array(String(repeating: unit, count: 20_000 / unit.utf8.count).utf8)
-            for preTokenizer in patterns {
-                var ends: [Int] = []
-                text.withUnsafeBufferPointer { preTokenizer.words(of: $0, into: &ends) }
-                #expect(ends.last.map { $0 < 0 ? ~$0 : $0 } == text.count)
-            }
+            for probe in probes { #expect(probe.pieces(of: text).reduce(0) { $0 + abs($1) } == text.count) }
         }
         // An expression that is made to: what is not cut in time is one piece.
-        let hostile = try SplitPattern.cut("(?:a|a)*b", .rust)
-        let text = [UInt8](repeating: UInt8(ascii: "a"), count: 20_000)
-        #expect(Self.pieces(hostile, text).last == text.count)
+        let hostile = try #require(Self.probe("(?:a|a)*b", .chosen))
+        #expect(hostile.pieces(of: [UInt8](repeating: UInt8(ascii: "a"), count: 20_000)).last == 20_000)
     }
 
     @Test("Bytes that are no text are cut like U+FFFD and stay what they are")
@@ -140,16 +119,6 @@ struct SplitTests {
             }
             let ids = tokenizer.encode(bytes: bytes, addSpecial: false, parseSpecial: false)
             #expect(ids.flatMap(tokenizer.bytes) == bytes)
-        }
-    }
-
-    @Test("Base64")
-    func base64() {
-        #expect(Base64.decode(Array("aGVsbG8=".utf8)) == Array("hello".utf8))
-        #expect(Base64.decode(Array("aGVsbG8".utf8)) == Array("hello".utf8))
-        #expect(Base64.decode(Array("".utf8)) == [])
-        for wrong in ["a", "aGVs!", "aGVsbG9=", "====", "aG=Vs"] {
-            #expect(Base64.decode(Array(wrong.utf8)) == nil, "\(wrong)")
         }
     }
 }
