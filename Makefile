@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas test-arm sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
+.PHONY: help setup build run test consumer test-models test-blas test-arm test-grammar sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-blas: build ## Run the same generation under every BLAS that can be had
 
 test-arm: setup ## Run the kernels' checks on emulated ARM CPUs: NEON, dotprod, i8mm (installs qemu-user)
 	@Tools/test_arm.sh
+
+test-grammar: setup ## Judge grammars by Python's jsonschema and its test suite; measure token masks (VOCABULARY=vocab.gguf ROUNDS=mutations)
+	@Tools/test_grammar.sh "$(VOCABULARY)" "$(ROUNDS)"
 
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
