@@ -7,8 +7,13 @@ public struct GrammarError: Error, Sendable, Equatable, CustomStringConvertible 
     public let place: String
 
     package init(_ problem: String, at place: String) {
-        self.problem = problem
-        self.place = place
+        // Names and paths are somebody else's text: the message stays one line.
+        func line(_ text: String) -> String {
+            String(
+                String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }))
+        }
+        self.problem = line(problem)
+        self.place = line(place)
     }
 
     public var description: String { "\(place): \(problem)" }

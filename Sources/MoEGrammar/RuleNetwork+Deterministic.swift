@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 extension RuleNetwork {
-    private static let workLimit = 10_000_000
+    private static let workLimit = 4_000_000
 
     /// The same texts but the empty one, with at most one edge per byte, token and rule at each node, by the subset construction;
     /// nil when that takes many more nodes.

@@ -68,12 +68,9 @@ func accepts(_ grammar: Grammar, _ text: String) throws -> Bool {
     }
 
     @Test func tokens() throws {
-        let trie = TokenTrie(count: 6, endOfGeneration: [5], named: { $0 == "<t>" ? 4 : nil }) {
-            [
-                [UInt8(ascii: "a")], [UInt8(ascii: "b")], [UInt8(ascii: "a"), UInt8(ascii: "b")], [UInt8(ascii: "c")], [],
-                [],
-            ][Int($0)]
-        }
+        let bytes = ["a", "b", "ab", "c", "", ""].map { Array($0.utf8) }
+        let trie = TokenTrie(
+            count: 6, endOfGeneration: [5], named: { $0 == "<t>" ? 4 : nil }, bytes: { bytes[Int($0)] })
         func allowed(_ matcher: GrammarMatcher) throws -> [Int32] {
             var mask = TokenMask(tokenCount: 6)
             _ = try matcher.fill(&mask)

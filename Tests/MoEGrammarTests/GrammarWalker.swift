@@ -30,7 +30,8 @@ struct GrammarWalker {
             _ = try matcher.accept(bytes: [byte])
             text.append(byte)
         }
-        return try text + ending(matcher, after: text)
+        return text
+            + (try ending(matcher, after: text, isHasty: true) ?? ending(matcher, after: text, isHasty: false) ?? dead(text))
     }
 
     /// Token by token, each checked against its mask.
@@ -60,11 +61,13 @@ struct GrammarWalker {
             guard try matcher.accept(token) else { throw DeadEnd(text: text) }
             text += trie.bytes(of: token)!
         }
-        return try text + ending(matcher, after: text)
+        return text
+            + (try ending(matcher, after: text, isHasty: true) ?? ending(matcher, after: text, isHasty: false) ?? dead(text))
     }
 
     /// The shortest way to an end.
-    private func ending(_ matcher: GrammarMatcher, after text: [UInt8]) throws -> [UInt8] {
+    /// - Parameter isHasty: no detours: a digit where a value may be one, and an end where there is one. May fail.
+    private func ending(_ matcher: GrammarMatcher, after text: [UInt8], isHasty: Bool) throws -> [UInt8]? {
         let start = matcher.position
         var queue: [(position: GrammarMatcher.Position, path: [UInt8])] = [(start, [])]
         var seen: Set<Int32> = []
@@ -73,7 +76,7 @@ struct GrammarWalker {
             matcher.position = queue[next].position
             if matcher.isComplete { return queue[next].path }
             // What ends something first; nothing that only lengthens a number or a text.
-            for byte in Self.representatives(matcher.nextBytes) {
+            for byte in isHasty ? Self.hasty(matcher.nextBytes) : Self.representatives(matcher.nextBytes) {
                 matcher.position = queue[next].position
                 _ = try matcher.accept(bytes: [byte])
                 if seen.insert(matcher.position.number).inserted {
@@ -82,7 +85,19 @@ struct GrammarWalker {
             }
             next += 1
         }
-        throw DeadEnd(text: text)
+        matcher.position = start
+        return nil
+    }
+
+    /// Nobody found the end within 30,000 states, or there is none because nothing can follow.
+    private func dead(_ text: [UInt8]) throws -> [UInt8] { throw DeadEnd(text: text) }
+
+    private static func hasty(_ bytes: [UInt8]) -> [UInt8] {
+        for kind in [[0x22, 0x7d, 0x5d, 0x2c], Array(0x30...0x39)] as [[UInt8]] {
+            let found = bytes.filter(kind.contains)
+            if !found.isEmpty { return Array(found.prefix(4)) }
+        }
+        return representatives(bytes)
     }
 
     /// Of bytes that mostly lead to the same, the first.

@@ -127,9 +127,100 @@ def vocabulary(arguments):
             out.write((bytes(codes[c] for c in text).hex() if normal else "") + "\n")
 
 
+class RandomGrammar:
+    """A grammar in GBNF and as an expression of Python's `regex`, which knows recursion."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.count = self.random.randint(1, 4)
+        bodies = [self.body(rule, 3) for rule in range(self.count)]
+        self.gbnf = "\n".join(f"{self.name(rule)} ::= {body[0]}" for rule, body in enumerate(bodies))
+        defined = "".join(f"(?P<r{rule}>{body[1]})" for rule, body in enumerate(bodies))
+        self.expression = f"(?(DEFINE){defined})(?&r0)"
+
+    def name(self, rule):
+        return "root" if rule == 0 else f"rule-{rule}"
+
+    def body(self, rule, depth):
+        parts = [self.sequence(rule, depth) for _ in range(self.random.choice([1, 1, 2, 3]))]
+        return " | ".join(part[0] for part in parts), "|".join(part[1] for part in parts)
+
+    def sequence(self, rule, depth):
+        parts = []
+        for index in range(self.random.choice([1, 2, 2, 3])):
+            parts.append(self.item(rule, depth, index == 0))
+        return " ".join(part[0] for part in parts), "".join(part[1] for part in parts)
+
+    def item(self, rule, depth, first):
+        kind = self.random.random()
+        if kind < 0.4 or depth == 0:
+            text = "".join(self.random.choice("abé") for _ in range(self.random.randint(1, 2)))
+            return f'"{text}"', f"(?:{text})"
+        if kind < 0.6:
+            text = self.random.choice(["[ab]", "[^a]", "[a-b]", "[é-ÿ]", "."])
+            return text, f"(?s:{text})"
+        if kind < 0.75 and not first:
+            # Behind something that is never empty, so that no rule begins with itself.
+            target = self.random.randrange(self.count)
+            return f'"a" {self.name(target)}', f"(?:a(?&r{target}))"
+        inner = self.body(rule, depth - 1)
+        gbnf, expression = self.random.choice(
+            [("*", "*"), ("+", "+"), ("?", "?"), ("{2}", "{2}"), ("{1,3}", "{1,3}"), ("{0,2}", "{0,2}"), ("{1,}", "{1,}"), ("", "")])
+        return f"({inner[0]}){gbnf}", f"(?:{inner[1]}){expression}"
+
+
+def make_gbnf(arguments):
+    with open(arguments.cases, "w") as out:
+        for seed in range(arguments.walks * 100):
+            grammar = RandomGrammar(seed)
+            texts = ["".join(grammar.random.choice("abbéaÿ") for _ in range(grammar.random.randint(0, 8))) for _ in range(30)]
+            out.write(json.dumps({"gbnf": grammar.gbnf, "texts": texts, "walks": 10, "tokenWalks": 0, "seed": seed}) + "\n")
+
+
+def judge_gbnf(arguments):
+    import regex
+    counts, failures = collections.Counter(), []
+    with open(arguments.cases) as cases, open(arguments.answers) as answers:
+        for case, answer in zip(cases, answers):
+            case, answer = json.loads(case), json.loads(answer)
+            if "error" in answer:
+                counts["grammars refused: " + re.sub(r"'[^']*'", "…", answer["error"].split(": ", 1)[1])] += 1
+                continue
+            counts["grammars"] += 1
+            if "problem" in answer:
+                failures.append(f"{case['gbnf']!r}: {answer['problem']}")
+            expression = regex.compile(RandomGrammar(case["seed"]).expression)
+            for text, accepted in list(zip(case["texts"], answer["accepts"])) + [(text, True) for text in answer["walks"]]:
+                if len(text) > 60:
+                    continue
+                try:
+                    expected = expression.fullmatch(text, timeout=2) is not None
+                except TimeoutError:
+                    counts["texts that Python takes too long for"] += 1
+                    continue
+                counts["texts that match" if expected else "texts that do not"] += 1
+                if expected != accepted:
+                    failures.append(f"{case['gbnf']!r}: {text!r}: expected {expected}")
+    for name, count in counts.items():
+        print(f"{count:7} {name}")
+    print(f"{len(failures)} failures")
+    for line in failures[:arguments.show]:
+        print("  " + line[:400])
+    return 1 if failures else 0
+
+
+def fetch(arguments):
+    """The source package that carries the suite, from PyPI."""
+    import urllib.request
+    with urllib.request.urlopen("https://pypi.org/pypi/jsonschema/4.9.1/json") as page:
+        files = json.load(page)["urls"]
+    url = next(file["url"] for file in files if file["filename"].endswith(".tar.gz"))
+    urllib.request.urlretrieve(url, arguments.cases)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("action", choices=["make", "judge", "vocabulary"])
+    parser.add_argument("action", choices=["make", "judge", "vocabulary", "fetch", "make-gbnf", "judge-gbnf"])
     parser.add_argument("cases")
     parser.add_argument("answers", nargs="?")
     parser.add_argument("--suite")
@@ -139,7 +230,8 @@ def main():
     parser.add_argument("--show", type=int, default=40)
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
-    sys.exit({"make": make, "judge": judge, "vocabulary": vocabulary}[arguments.action](arguments))
+    sys.exit({"make": make, "judge": judge, "vocabulary": vocabulary, "fetch": fetch,
+              "make-gbnf": make_gbnf, "judge-gbnf": judge_gbnf}[arguments.action](arguments))
 
 
 if __name__ == "__main__":

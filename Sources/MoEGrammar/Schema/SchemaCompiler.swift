@@ -63,7 +63,9 @@ struct SchemaCompiler {
     private mutating func forms(of shape: SchemaShape) throws(GrammarError) -> [Expression] {
         if let values = shape.values {
             var forms: [Expression] = []
-            for value in values where try reader.accepts(value, shape) { forms.append(source.text(of: value)) }
+            var rest = shape
+            rest.values = nil
+            for value in values where try reader.accepts(value, rest) { forms.append(source.text(of: value)) }
             return forms
         }
         var forms: [Expression] = []

@@ -32,6 +32,7 @@ extension SchemaShape.Objects {
 
     /// Names that are not declared one by one: sets of them, each with what its members must satisfy.
     func otherNames() throws(PatternError) -> [(names: CharacterAutomaton?, schemas: SchemaShape.All)] {
+        if !isOpen, groups.allSatisfy({ $0.patterns.isEmpty }) { return [] }
         let patterns = groups.enumerated().flatMap { index, group in group.patterns.map { (index, $0.pattern, $0.node) } }
         let names = names
         func rest(without groupsMatched: Set<Int>) -> SchemaShape.All {
