@@ -50,6 +50,9 @@ test-arm: setup ## Run the kernels' checks on emulated ARM CPUs: NEON, dotprod, 
 test-tokenizers: setup ## Compare ids with tokenizers, tiktoken, sentencepiece and mistral-common on random texts (SIZE= SEED= ONLY=)
 	@Tools/tokenizers/run.sh compare.py $(if $(SIZE),--size $(SIZE)) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
+test-grammar: setup ## Judge grammars by Python's jsonschema and its test suite; measure token masks (VOCABULARY=vocab.gguf ROUNDS=mutations)
+	@Tools/test_grammar.sh "$(VOCABULARY)" "$(ROUNDS)"
+
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
 	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests'

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MoEChat
 import MoEJSON
 import MoETestSupport
-
-@testable import MoEChat
 
 /// Answers and what is in them, as others say.
 struct AnswerCase: Sendable {

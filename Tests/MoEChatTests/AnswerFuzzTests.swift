@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MoEChat
 import MoEJSON
 import MoETestSupport
 import Testing
-
-@testable import MoEChat
 
 /// Texts that no model should write. What they mean is not the question: the same must come out however they are cut, calls must
 /// have valid arguments, and nothing may take long.

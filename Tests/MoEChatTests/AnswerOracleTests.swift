@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MoEChat
 import MoETestSupport
 import Testing
-
-@testable import MoEChat
 
 /// What others find in an answer is what we find. Without these a wrong byte of a marker would go unseen: the model's call would
 /// come as text, and only users would notice.

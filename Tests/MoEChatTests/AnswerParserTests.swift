@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEChat
 import MoETestSupport
 import Testing
-
-@testable import MoEChat
 
 /// What streams when, and what becomes of texts that break a format.
 @Suite struct AnswerParserTests {

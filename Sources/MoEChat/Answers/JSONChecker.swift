@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Checks one JSON value (RFC 8259) byte by byte, as it comes.
-struct JSONChecker: Sendable {
+package struct JSONChecker: Sendable {
     enum Step: Sendable { case more, done, wrong }
 
     /// What may come next.
@@ -160,7 +160,7 @@ struct JSONChecker: Sendable {
     }
 
     /// The type of a whole text, nil when it is no JSON.
-    static func type(of text: some Collection<UInt8>) -> JSONType? {
+    package static func type(of text: some Collection<UInt8>) -> JSONType? {
         var checker = JSONChecker()
         var first: UInt8?
         var isDone = false
@@ -196,7 +196,7 @@ struct JSONChecker: Sendable {
 }
 
 /// The types of JSON Schema.
-enum JSONType: String, Sendable, Hashable, CaseIterable {
+package enum JSONType: String, Sendable, Hashable, CaseIterable {
     case string, integer, number, boolean, object, array, null
 }
 

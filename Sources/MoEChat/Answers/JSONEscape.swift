@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Writes strings as JSON, byte by byte: what is escaped depends on no other byte, so a string can be written as it comes.
-enum JSONEscape {
+package enum JSONEscape {
     static func append(_ byte: UInt8, to text: inout [UInt8]) {
         switch byte {
         case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), byte]
@@ -20,7 +20,7 @@ enum JSONEscape {
     }
 
     /// A whole string, quotes included.
-    static func quoted(_ bytes: some Collection<UInt8>) -> [UInt8] {
+    package static func quoted(_ bytes: some Collection<UInt8>) -> [UInt8] {
         var text: [UInt8] = [UInt8(ascii: "\"")]
         append(bytes, to: &text)
         text.append(UInt8(ascii: "\""))
