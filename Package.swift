@@ -45,6 +45,7 @@ let package = Package(
         .target(name: "MoETokenizer", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEJinja", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEChat", dependencies: ["MoEJinja", "MoEJSON"], swiftSettings: swiftSettings),
+        .target(name: "MoETerminal", swiftSettings: swiftSettings),
         .target(name: "MoEGrammar", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEModel", dependencies: ["MoECompute", "MoETensors"], swiftSettings: swiftSettings),
         .target(
@@ -59,7 +60,7 @@ let package = Package(
         .executableTarget(
             name: "moe-infer",
             dependencies: [
-                "MoEInfer", "CMoEDemoModel",
+                "MoEInfer", "MoETerminal", "CMoEDemoModel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -82,6 +83,7 @@ let package = Package(
             name: "MoEJinjaTests", dependencies: ["MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+        .testTarget(name: "MoETerminalTests", dependencies: ["MoETerminal"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(

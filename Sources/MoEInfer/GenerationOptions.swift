@@ -8,6 +8,9 @@ public struct GenerationOptions: Sendable {
     public var routing: RoutingChoice
     /// Whether tokens are drafted and checked several at a time. Changes speed only, never what is said.
     public var speculation = Speculation.off
+    /// Whether the text has the names of special tokens in it, as `<|channel|>`, which it otherwise leaves out: who takes answers
+    /// apart needs them. Never that of a token that ends a generation.
+    public var namesSpecialTokens = false
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
 
