@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The markers that end a run of text, and what each one means. No marker is the beginning of another one.
+/// The markers that end a run of text, and what each one means. Of two that could stand at a place, the longer one does.
 struct MarkerTable: Sendable {
     enum Action: Sendable, Equatable {
         case openReasoning
@@ -35,7 +35,7 @@ struct MarkerTable: Sendable {
     private let begins: [Bool]
 
     init(_ markers: [Marker]) {
-        self.markers = markers
+        self.markers = markers.sorted { $0.bytes.count > $1.bytes.count }
         var begins = [Bool](repeating: false, count: 256)
         for marker in markers { begins[Int(marker.bytes[0])] = true }
         self.begins = begins
@@ -43,7 +43,7 @@ struct MarkerTable: Sendable {
 
     enum Found { case marker(Marker), none, undecided }
 
-    /// What begins at `index`. `places` are those that the index is in.
+    /// What begins at `index`.
     func find(in window: borrowing TextWindow, at index: Int, blockStart: Bool, answerStart: Bool) -> Found {
         guard begins[Int(window.bytes[index])] else { return .none }
         var undecided = false
@@ -54,7 +54,7 @@ struct MarkerTable: Sendable {
             case .answerStart: if !answerStart { continue }
             }
             switch window.match(marker.bytes, at: index) {
-            case .yes: return .marker(marker)
+            case .yes: return undecided ? .undecided : .marker(marker)
             case .undecided: undecided = true
             case .no: break
             }

@@ -29,7 +29,9 @@ struct TextReader: Sendable {
             syntax.markers(types: types).map { MarkerTable.Marker($0.text, .call(syntax: index), $0.place) }
         }
         contentMarkers = MarkerTable(
-            shape.reasoning.map { MarkerTable.Marker($0.open, .openReasoning, $0.place) } + shape.dropped + calls)
+            shape.reasoning.map { .init($0.open, .openReasoning, $0.place) }
+                // Models close blocks that nobody opened.
+                + shape.reasoning.map { .init($0.close, .drop, .blockStart) } + shape.dropped + calls)
         reasoningMarkers = shape.reasoning.map { kind in
             // A model may open the block that its prompt has opened already.
             MarkerTable(

@@ -57,3 +57,56 @@ extension UInt8 {
 
     init(_ character: Unicode.Scalar) { self.init(ascii: character) }
 }
+
+extension TextWindow {
+    enum Found { case literal(Int), none, undecided }
+
+    /// Which of several literals stands here. One that another one begins with comes after it.
+    func first(of literals: [[UInt8]]) -> Found {
+        var undecided = false
+        for (index, literal) in literals.enumerated() {
+            switch match(literal) {
+            case .yes: return undecided ? .undecided : .literal(index)
+            case .undecided: undecided = true
+            case .no: break
+            }
+        }
+        return undecided ? .undecided : .none
+    }
+
+    enum Field { case field([UInt8], end: Int), more, none }
+
+    /// The most that a name or a key may have.
+    static let nameLimit = 256
+
+    /// The text up to one of several literals, and which one it is; takes neither it nor the text.
+    func field(upTo ends: [[UInt8]], limit: Int = nameLimit) -> Field {
+        var index = position
+        while index < bytes.count {
+            guard index - position <= limit else { return .none }
+            for (number, end) in ends.enumerated() {
+                switch match(end, at: index) {
+                case .yes: return .field(Array(bytes[position..<index]), end: number)
+                case .undecided: return .more
+                case .no: break
+                }
+            }
+            index += 1
+        }
+        return isFinal ? .none : .more
+    }
+}
+
+extension String {
+    var bytes: [UInt8] { Array(utf8) }
+}
+
+extension Collection<UInt8> {
+    /// Without white space at its ends.
+    var trimmed: [UInt8] {
+        guard let first = firstIndex(where: { !$0.isSpace }) else { return [] }
+        var bytes = Array(self[first...])
+        while bytes.last?.isSpace == true { bytes.removeLast() }
+        return bytes
+    }
+}
