@@ -51,7 +51,7 @@ let package = Package(
         .target(
             name: "MoEInfer",
             dependencies: [
-                "MoEModel", "MoETokenizer", "MoEChat", "MoEGrammar", "MoECompute", "MoETensors",
+                "MoEModel", "MoETokenizer", "MoEChat", "MoEJinja", "MoEJSON", "MoEGrammar", "MoECompute", "MoETensors",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Configuration", package: "swift-configuration"),

@@ -4,6 +4,7 @@ import MoECompute
 import MoEModel
 import MoETensors
 public import MoETokenizer
+import Synchronization
 
 /// How an engine is set up.
 public struct EngineOptions: Sendable {
@@ -26,6 +27,7 @@ public final class LLM: Sendable {
 
     private let loadedTokenizer: Result<Tokenizer, any Error>
     let chatFacts: Result<ModelChatFacts, any Error>
+    let knownChatFormat = Mutex<ChatFormat?>(nil)
     /// - Throws: why the model's files have no tokenizer that this version knows; logits and generation by token ids work
     ///   without.
     public var tokenizer: Tokenizer { get throws { try loadedTokenizer.get() } }

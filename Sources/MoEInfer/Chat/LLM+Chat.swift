@@ -2,24 +2,25 @@
 
 public import MoEChat
 import MoETokenizer
+import Synchronization
 
 extension LLM {
-    /// How the model wants conversations.
-    /// - Throws: ``ChatFormatError`` for a model without a template, ``ModelFileError`` for files that cannot be read.
+    /// How the model wants conversations. Read when it is first asked for.
+    /// - Throws: ``ChatFormatError`` for a model without a template or with a bad one, ``ModelFileError`` for files that cannot be
+    ///   read.
     public var chatFormat: ChatFormat {
         get throws {
-            let facts = try chatFacts.get()
-            guard facts.templates["default"] != nil else {
-                throw ChatFormatError(.noTemplate, "\(facts.source): no chat template: the model has not learned to converse")
-            }
-            throw ChatFormatError(.badTemplate, "templates are not read yet")
+            if let known = knownChatFormat.withLock({ $0 }) { return known }
+            let format = try ChatFormat(chatFacts.get())
+            knownChatFormat.withLock { $0 = format }
+            return format
         }
     }
 
-    /// One of the templates that the model has by name (`tool_use`); nil when it has none of that name.
+    /// One of the templates that the model has by name (`tool_use`, `rag`); nil when it has none of that name.
     public func chatFormat(named name: String) throws -> ChatFormat? {
-        guard try chatFacts.get().templates[name] != nil else { return nil }
-        throw ChatFormatError(.badTemplate, "templates are not read yet")
+        guard let source = try chatFacts.get().templates[name] else { return nil }
+        return try ChatFormat(template: source, name: name, of: self)
     }
 
     /// How the model's publisher wants its tokens to be chosen.
@@ -52,7 +53,8 @@ extension LLM {
         return stream
     }
 
-    /// The ids that a conversation begins an answer with.
+    /// The ids that a conversation begins an answer with. A template writes special tokens, BOS among them, by their names; none are
+    /// added to them.
     /// - Throws: ``ChatFormatError`` when the template refuses the conversation, or there is none.
     public func chatPrompt(
         _ messages: [ChatMessage], tools: [ToolDefinition] = [], options: ChatOptions = ChatOptions()
@@ -60,7 +62,7 @@ extension LLM {
         let format = try options.format ?? chatFormat
         let text = try format.prompt(
             messages, tools: tools, variables: options.variables, continuesFinalMessage: options.continuesFinalMessage)
-        return (text, try tokenizer.encode(text, addSpecial: format.addsSpecialTokens, parseSpecial: true))
+        return (text, try tokenizer.encode(text, addSpecial: format.isPlain, parseSpecial: true))
     }
 
     private func answer(
@@ -70,9 +72,10 @@ extension LLM {
         let format = try options.format ?? chatFormat
         options.format = format
         let (prompt, tokens) = try chatPrompt(messages, tools: tools, options: options)
+        let answers = format.answers(hasTools: !tools.isEmpty)
         var parser = AnswerParser(
-            format: format.answers, tools: tools, startsInReasoning: format.answers.startsInReasoning(prompt: prompt))
-        var trimmer = format.trimsAnswers ? WhiteSpaceTrimmer() : nil
+            format: answers, tools: tools, startsInReasoning: answers.startsInReasoning(prompt: prompt))
+        var trimmer = format.isPlain ? WhiteSpaceTrimmer() : nil
         var answer = Answer()
         func take(_ events: [AnswerEvent], experts: Double?) {
             for event in events {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEChat
+import MoEJSON
 import MoEModel
 import MoETensors
 import MoETokenizer
@@ -55,35 +57,26 @@ struct ModelChatFacts: Sendable {
 
     /// As transformers looks for them: files of their own come before the tokenizer's configuration.
     private mutating func read(_ folder: ModelFolder) throws {
-        let configuration = try folder.object("tokenizer_config.json")
-        if let text = try folder.text("chat_template.jinja", limit: Self.templateLimit) {
-            templates["default"] = text
-        } else if let text = try folder.object("chat_template.json")?.string("chat_template") {
-            templates["default"] = text
-        } else {
-            switch configuration?.value("chat_template") {
-            case .string(let text): templates["default"] = text
-            case .array(let entries):
-                for case .object(let entry) in entries {
-                    if let name = try entry.string("name") { templates[name] = try entry.string("template") }
-                }
-            default: break
+        func json(_ file: String) throws -> JSONDocument? {
+            guard let bytes = try folder.data(file) else { return nil }
+            do throws(JSONError) {
+                return try JSONDocument(bytes)
+            } catch {
+                throw ModelFileError(file: folder.path + "/" + file, problem: "\(error.what) at byte \(error.offset)")
             }
         }
         // The names that others than the default have in practice.
+        var others: [String: String] = [:]
         for name in ["tool_use", "rag"] {
-            let file = "additional_chat_templates/\(name).jinja"
-            if let text = try folder.text(file, limit: Self.templateLimit) { templates[name] = text }
+            others[name] = try folder.text("additional_chat_templates/\(name).jinja", limit: Self.templateLimit)
         }
-        if let configuration {
-            for key in configuration.keys where key.hasSuffix("_token") {
-                switch configuration.value(key) {
-                case .string(let text): specialTokens[key] = text
-                case .object(let token): specialTokens[key] = try token.string("content")
-                default: break
-                }
-            }
+        let configuration = try json("tokenizer_config.json")
+        var file = try folder.text("chat_template.jinja", limit: Self.templateLimit)
+        if file == nil, let older = try json("chat_template.json") {
+            file = older.string(older.member("chat_template", of: older.root))
         }
+        templates = ChatTemplateSources(configuration: configuration, file: file, others: others).named
+        if let configuration { specialTokens = ChatTemplateSources.specialTokens(of: configuration) }
         guard let generation = try folder.object("generation_config.json") else { return }
         sampling = try SuggestedSampling(
             temperature: try generation.bool("do_sample") == false ? 0 : generation.double("temperature"),

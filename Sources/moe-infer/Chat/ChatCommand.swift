@@ -158,7 +158,8 @@ struct ChatRequest {
         var result = self
         result.options.format = try command.format(of: llm)
         var sampling = SamplingOptions()
-        sampling.maxTokens = llm.contextLength
+        // What continues texts does not know an end.
+        sampling.maxTokens = result.options.format?.isPlain == true ? 256 : llm.contextLength
         sampling.seed = .random(in: 0..<1 << 32)
         try llm.suggestedSampling.apply(to: &sampling)
         result.options.generation.sampling = command.sampling.apply(to: sampling)

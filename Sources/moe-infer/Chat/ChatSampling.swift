@@ -5,7 +5,7 @@ import MoEInfer
 
 /// How answers are chosen: what is not given follows the model's publisher.
 struct ChatSamplingArguments: ParsableArguments {
-    @Option(name: [.customShort("n"), .long], help: "The most tokens of an answer. Default: what the context holds.")
+    @Option(name: [.customShort("n"), .long], help: "The most tokens of an answer. Default: what the context holds; 256 with --template plain.")
     var maxTokens: Int?
 
     @Option(
