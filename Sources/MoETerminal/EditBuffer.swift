@@ -2,10 +2,10 @@
 
 /// The text under edit: characters as people see them, and the place of the cursor among them. Pure, so that every key's
 /// meaning can be tested without a terminal.
-struct EditBuffer: Equatable {
-    private(set) var characters: [Character] = []
+package struct EditBuffer: Equatable {
+    package private(set) var characters: [Character] = []
     /// Before this character: 0 to the count.
-    private(set) var cursor = 0
+    package private(set) var cursor = 0
     /// What was deleted last by a key that deletes much.
     private var killed: [Character] = []
     private var past: [State] = []
@@ -15,17 +15,17 @@ struct EditBuffer: Equatable {
         var cursor: Int
     }
 
-    init(_ text: String = "") {
+    package init(_ text: String = "") {
         characters = Array(text)
         cursor = characters.count
     }
 
-    var text: String { String(characters) }
-    var isEmpty: Bool { characters.isEmpty }
-    var beforeCursor: String { String(characters[..<cursor]) }
+    package var text: String { String(characters) }
+    package var isEmpty: Bool { characters.isEmpty }
+    package var beforeCursor: String { String(characters[..<cursor]) }
 
     /// Replaces everything; the cursor goes to the end.
-    mutating func set(_ text: String) {
+    package mutating func set(_ text: String) {
         remember()
         characters = Array(text)
         cursor = characters.count
@@ -34,7 +34,7 @@ struct EditBuffer: Equatable {
     // MARK: Changes
 
     /// At the cursor. A mark that belongs to the character before it joins that.
-    mutating func insert(_ text: String) {
+    package mutating func insert(_ text: String) {
         guard !text.isEmpty else { return }
         remember()
         let start = max(0, cursor - 1)
@@ -53,21 +53,21 @@ struct EditBuffer: Equatable {
         cursor = start + new.count
     }
 
-    mutating func deleteBackward() { if cursor > 0 { remove(cursor - 1..<cursor) } }
-    mutating func deleteForward() { if cursor < characters.count { remove(cursor..<cursor + 1) } }
+    package mutating func deleteBackward() { if cursor > 0 { remove(cursor - 1..<cursor) } }
+    package mutating func deleteForward() { if cursor < characters.count { remove(cursor..<cursor + 1) } }
 
-    mutating func deleteWord() { kill(wordStart..<cursor) }
-    mutating func deleteWordForward() { kill(cursor..<wordEnd) }
-    mutating func deleteToStart() { kill(lineStart..<cursor) }
+    package mutating func deleteWord() { kill(wordStart..<cursor) }
+    package mutating func deleteWordForward() { kill(cursor..<wordEnd) }
+    package mutating func deleteToStart() { kill(lineStart..<cursor) }
     /// To the line's end; at the end, the line break.
-    mutating func deleteToEnd() {
+    package mutating func deleteToEnd() {
         kill(cursor..<(lineEnd == cursor ? min(cursor + 1, characters.count) : lineEnd))
     }
 
-    mutating func yank() { insert(String(killed)) }
+    package mutating func yank() { insert(String(killed)) }
 
     /// Swaps the two characters around the cursor; at the end, the last two.
-    mutating func transpose() {
+    package mutating func transpose() {
         let right = cursor == characters.count ? cursor - 1 : cursor
         guard right > 0 else { return }
         remember()
@@ -75,7 +75,7 @@ struct EditBuffer: Equatable {
         cursor = right + 1
     }
 
-    mutating func undo() {
+    package mutating func undo() {
         guard let state = past.popLast() else { return }
         (characters, cursor) = (state.characters, state.cursor)
     }
@@ -102,13 +102,13 @@ struct EditBuffer: Equatable {
 
     // MARK: Places
 
-    mutating func moveLeft() { cursor = max(0, cursor - 1) }
-    mutating func moveRight() { cursor = min(characters.count, cursor + 1) }
-    mutating func moveWordLeft() { cursor = wordStart }
-    mutating func moveWordRight() { cursor = wordEnd }
-    mutating func moveToLineStart() { cursor = lineStart }
-    mutating func moveToLineEnd() { cursor = lineEnd }
-    mutating func move(to index: Int) { cursor = max(0, min(characters.count, index)) }
+    package mutating func moveLeft() { cursor = max(0, cursor - 1) }
+    package mutating func moveRight() { cursor = min(characters.count, cursor + 1) }
+    package mutating func moveWordLeft() { cursor = wordStart }
+    package mutating func moveWordRight() { cursor = wordEnd }
+    package mutating func moveToLineStart() { cursor = lineStart }
+    package mutating func moveToLineEnd() { cursor = lineEnd }
+    package mutating func move(to index: Int) { cursor = max(0, min(characters.count, index)) }
 
     private var lineStart: Int {
         characters[..<cursor].lastIndex(where: \.isNewline).map { $0 + 1 } ?? 0

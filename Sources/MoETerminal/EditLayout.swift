@@ -2,31 +2,31 @@
 
 /// Text under edit, cut into the rows of a terminal. Every row fits; nothing is left to the terminal's own wrapping, whose
 /// last column differs between terminals.
-struct EditLayout: Equatable {
-    struct Row: Equatable {
+package struct EditLayout: Equatable {
+    package struct Row: Equatable {
         /// A prompt, or nothing.
-        var prefix: String
+        package var prefix: String
         /// What is printed after it.
-        var text: String
+        package var text: String
         /// Columns that both take.
-        var width: Int
+        package var width: Int
         /// The characters of the buffer that start here, and where each begins.
-        var first: Int
-        var columns: [Int]
+        package var first: Int
+        package var columns: [Int]
     }
 
-    private(set) var rows: [Row]
-    private(set) var cursorRow = 0
+    package private(set) var rows: [Row]
+    package private(set) var cursorRow = 0
     /// The cursor's row up to the cursor, without prefix: printed again, it puts the cursor in its place whatever the terminal thinks that a
     /// character's width is.
-    private(set) var cursorHead = ""
-    private(set) var cursorColumn = 0
+    package private(set) var cursorHead = ""
+    package private(set) var cursorColumn = 0
 
     /// - Parameters:
     ///   - prompt: before the first row.
     ///   - continuation: before each line after the first.
     ///   - width: the terminal's columns.
-    init(prompt: String, continuation: String, characters: [Character], cursor: Int, width: Int) {
+    package init(prompt: String, continuation: String, characters: [Character], cursor: Int, width: Int) {
         let width = max(width, 4)
         func start(_ text: String, first: Int) -> Row {
             // A prompt that leaves no room is left out.
@@ -79,7 +79,7 @@ struct EditLayout: Equatable {
     }
 
     /// The place in the text that is in `row` at, or before, `column`.
-    func index(row: Int, column: Int) -> Int {
+    package func index(row: Int, column: Int) -> Int {
         let row = rows[row]
         let place = row.columns.lastIndex { $0 <= column } ?? 0
         return row.first + place

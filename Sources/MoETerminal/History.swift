@@ -100,7 +100,7 @@ package struct History {
         }
     }
 
-    static func escape(_ entry: String) -> String {
+    package static func escape(_ entry: String) -> String {
         var result = String.UnicodeScalarView()
         for scalar in entry.unicodeScalars {
             switch scalar {
@@ -112,7 +112,7 @@ package struct History {
         return String(result)
     }
 
-    static func unescape(_ line: String) -> String {
+    package static func unescape(_ line: String) -> String {
         var result = String.UnicodeScalarView()
         var isEscaped = false
         for scalar in line.unicodeScalars {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What a person did at the keyboard.
-enum Key: Equatable, Sendable {
+package enum Key: Equatable, Sendable {
     case text(String)
     /// Everything between the brackets that a terminal puts around pasted text.
     case paste(String)
@@ -21,19 +21,21 @@ enum Key: Equatable, Sendable {
 }
 
 /// Bytes of a terminal to keys. Bytes may come in any pieces.
-struct KeyDecoder {
+package struct KeyDecoder {
     private var pending: [UInt8] = []
     /// The text of a paste whose end has not come yet.
     private var pasted: [UInt8]?
 
     /// No more than this of one paste is kept.
-    static let pasteLimit = 4 << 20
+    package static let pasteLimit = 4 << 20
+    package init() {}
+
     private static let pasteEnd = Array("\u{1B}[201~".utf8)
 
     /// Whether an escape sequence has begun that may as well be the escape key.
-    var isWaiting: Bool { pasted == nil && pending.first == 0x1B }
+    package var isWaiting: Bool { pasted == nil && pending.first == 0x1B }
 
-    mutating func append(_ bytes: some Sequence<UInt8>) -> [Key] {
+    package mutating func append(_ bytes: some Sequence<UInt8>) -> [Key] {
         pending += bytes
         var keys: [Key] = []
         while let key = next() { keys.append(key) }
@@ -41,7 +43,7 @@ struct KeyDecoder {
     }
 
     /// What was begun, when nothing follows for a while.
-    mutating func flush() -> [Key] {
+    package mutating func flush() -> [Key] {
         guard isWaiting else { return [] }
         let rest = pending.dropFirst()
         pending = []
@@ -173,7 +175,7 @@ struct KeyDecoder {
     }
 
     /// Line ends as `\n`, no other control characters but tabs.
-    static func clean(_ text: String) -> String {
+    package static func clean(_ text: String) -> String {
         var scalars = String.UnicodeScalarView()
         var last: Unicode.Scalar = " "
         for scalar in text.unicodeScalars {

@@ -237,33 +237,6 @@ package final class LineEditor {
     }
 }
 
-/// Ctrl-R: the newest entry that holds a text, and the ones before it.
-struct HistorySearch {
-    let before: EditBuffer
-    private(set) var query = ""
-    private(set) var found: Int?
-    private var limit = Int.max
-
-    init(before: EditBuffer) { self.before = before }
-
-    mutating func extend(by text: String) {
-        query += text
-        limit = found.map { $0 + 1 } ?? limit
-    }
-
-    mutating func shorten() {
-        query = String(query.dropLast())
-        limit = .max
-    }
-
-    mutating func searchOlder() { limit = found ?? limit }
-
-    mutating func find(in entries: [String]) {
-        guard !query.isEmpty else { return }
-        found = entries.prefix(limit).lastIndex { $0.contains(query) } ?? found
-    }
-}
-
 extension String {
     func sharedPrefix(with other: String) -> String {
         String(zip(self, other).prefix { $0 == $1 }.map(\.0))

@@ -44,7 +44,9 @@ package final class Wakeup: Sendable {
     }
 
     enum Ready {
-        case input, event(Event), timeout, failed
+        case input
+        case event(Event)
+        case timeout, failed
     }
 
     /// Waits until `input` can be read, an event is there, or `milliseconds` (-1: for ever) are over.
@@ -52,7 +54,8 @@ package final class Wakeup: Sendable {
         while true {
             if let event = next() { return .event(event) }
             var waits = [
-                pollfd(fd: input, events: Int16(POLLIN), revents: 0), pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: input, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0),
             ]
             let count = poll(&waits, 2, milliseconds)
             if count < 0 {

@@ -57,9 +57,11 @@ struct GenerateCommand: AsyncParsableCommand {
             for try await event in llm.generate(text, options: request) {
                 switch event {
                 case .token(let token):
-                    if !quiet { Terminal.write(
+                    if !quiet {
+                        Terminal.write(
                             showExperts
-                                ? ExpertColour.marked(token.text, experts: token.meanExperts, most: most) : token.text) }
+                                ? ExpertColour.marked(token.text, experts: token.meanExperts, most: most) : token.text)
+                    }
                 case .text(let text): if !quiet { Terminal.write(text) }
                 case .finished(let final): result = final
                 }

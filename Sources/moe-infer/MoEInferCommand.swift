@@ -26,7 +26,8 @@ struct MoEInferCommand: AsyncParsableCommand {
             """,
         version: LLM.engineVersion,
         subcommands: [
-            GenerateCommand.self, ChatCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
+            GenerateCommand.self, ChatCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self,
+            BenchCommand.self,
             RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, CompareCommand.self,
             CertifyCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
         ])

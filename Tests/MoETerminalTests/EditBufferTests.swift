@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoETerminal
 import Testing
-
-@testable import MoETerminal
 
 /// What keys do to text: a wrong place of the cursor is not seen until somebody sends a message that he did not write.
 @Suite struct EditBufferTests {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import MoETerminal
 import Testing
-
-@testable import MoETerminal
 
 @Suite struct HistoryTests {
     private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("moe-history-\(UUID().uuidString)")

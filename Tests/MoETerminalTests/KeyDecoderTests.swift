@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoETerminal
 import Testing
-
-@testable import MoETerminal
 
 /// Bytes of a terminal, in any pieces.
 @Suite struct KeyDecoderTests {
@@ -65,10 +64,13 @@ import Testing
             var bytes: [UInt8] = []
             for _ in 0..<20 {
                 state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-                bytes.append([0x1B, 0x5B, 0x3B, 0x7E, UInt8(truncatingIfNeeded: state >> 40), 0xE2, 0x0D][Int(state >> 33) % 7])
+                bytes.append(
+                    [0x1B, 0x5B, 0x3B, 0x7E, UInt8(truncatingIfNeeded: state >> 40), 0xE2, 0x0D][Int(state >> 33) % 7])
             }
             for key in decoder.append(bytes) + decoder.flush() {
-                if case .text(let text) = key { #expect(!text.isEmpty && text.unicodeScalars.allSatisfy { $0.value >= 0x20 }) }
+                if case .text(let text) = key {
+                    #expect(!text.isEmpty && text.unicodeScalars.allSatisfy { $0.value >= 0x20 })
+                }
             }
         }
     }

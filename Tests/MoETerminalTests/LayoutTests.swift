@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoETerminal
 import Testing
-
-@testable import MoETerminal
 
 /// Rows and columns: a wrong width puts the cursor beside the character that it changes.
 @Suite struct LayoutTests {
-    @Test(arguments: [
-        ("a", 1), ("漢", 2), ("한", 2), ("ｱ", 1), ("Ａ", 2), ("e\u{301}", 1), ("👍", 2), ("👍🏽", 2), ("👨‍👩‍👧", 2), ("🇩🇪", 2), ("❤️", 2),
-        ("\u{1112}\u{1161}\u{11AB}", 2), ("\u{200B}", 0), ("é", 1), ("बि", 2), ("1️⃣", 2), ("\u{20000}", 2), ("©", 1),
-    ] as [(Character, Int)]) func widths(character: Character, width: Int) {
+    @Test(
+        arguments: [
+            ("a", 1), ("漢", 2), ("한", 2), ("ｱ", 1), ("Ａ", 2), ("e\u{301}", 1), ("👍", 2), ("👍🏽", 2), ("👨‍👩‍👧", 2), ("🇩🇪", 2),
+            ("❤️", 2),
+            ("\u{1112}\u{1161}\u{11AB}", 2), ("\u{200B}", 0), ("é", 1), ("बि", 2), ("1️⃣", 2), ("\u{20000}", 2), ("©", 1),
+        ] as [(Character, Int)]) func widths(character: Character, width: Int)
+    {
         #expect(DisplayWidth.of(character) == width)
     }
 
@@ -47,7 +49,8 @@ import Testing
 
     @Test(arguments: [
         ("one", Continuation.complete), ("one\\", .more(drop: 1)), ("one\\\\", .complete), ("\"\"\"a", .more(drop: 0)),
-        ("\"\"\"a\nb\"\"\"", .complete), ("\"\"\"", .more(drop: 0)), ("\"\"\"\"\"\"", .complete), ("say \"\"\"x", .complete),
+        ("\"\"\"a\nb\"\"\"", .complete), ("\"\"\"", .more(drop: 0)), ("\"\"\"\"\"\"", .complete),
+        ("say \"\"\"x", .complete),
     ]) func continuation(text: String, expected: Continuation) {
         #expect(Continuation.of(text) == expected)
     }

@@ -88,10 +88,10 @@ public struct ChatFormat: Sendable {
     public var isPlain: Bool { if case .plain = kind { true } else { false } }
 
     /// Texts that end an answer, where no token does.
-    var stop: [String] { isPlain ? ["\nUser:", "\nSystem:", "\nAssistant:"] : [] }
+    package var stop: [String] { isPlain ? ["\nUser:", "\nSystem:", "\nAssistant:"] : [] }
 
     /// - Throws: ``ChatFormatError``
-    func prompt(
+    package func prompt(
         _ messages: [ChatMessage], tools: [ToolDefinition], variables: [String: String], continuesFinalMessage: Bool
     ) throws(ChatFormatError) -> String {
         guard let template = template(hasTools: !tools.isEmpty) else {

@@ -26,7 +26,8 @@ public struct ChatTranscript: Sendable, Equatable {
         get throws {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-            return String(decoding: try encoder.encode(Document(messages: messages.map(Message.init))), as: UTF8.self) + "\n"
+            return String(decoding: try encoder.encode(Document(messages: messages.map(Message.init))), as: UTF8.self)
+                + "\n"
         }
     }
 

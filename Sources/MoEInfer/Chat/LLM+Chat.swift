@@ -35,8 +35,6 @@ extension LLM {
     ///     if case .content(let piece) = event { print(piece.text, terminator: "") }
     /// }
     /// ```
-    ///
-    /// Each answer computes the whole conversation anew: nothing of an earlier one is kept.
     public func chat(
         _ messages: [ChatMessage], tools: [ToolDefinition] = [], options: ChatOptions = ChatOptions()
     ) -> AsyncThrowingStream<ChatEvent, any Error> {
@@ -75,7 +73,7 @@ extension LLM {
         let answers = format.answers(hasTools: !tools.isEmpty)
         var parser = AnswerParser(
             format: answers, tools: tools, startsInReasoning: answers.startsInReasoning(prompt: prompt))
-        var trimmer = format.isPlain ? WhiteSpaceTrimmer() : nil
+        var trimmer = format.isPlain ? WhiteSpaceTrimmer(hasBegun: options.continuesFinalMessage) : nil
         var answer = Answer()
         func take(_ events: [AnswerEvent], experts: Double?) {
             for event in events {
@@ -95,6 +93,8 @@ extension LLM {
             case .token(let token): take(token.text, experts: token.meanExperts)
             case .text(let text): take(text, experts: nil)
             case .finished(let result):
+                // An answer that was cut off may be gone on with: all of it counts.
+                if result.finishReason == .length, let rest = trimmer?.held { take(parser.append(rest), experts: nil) }
                 take(parser.finish(), experts: nil)
                 let reason: ChatFinishReason =
                     result.finishReason == .length ? .length : answer.toolCalls.isEmpty ? .stop : .toolCalls
@@ -124,11 +124,14 @@ extension ChatEvent {
 }
 
 /// Leaves out white space at the beginning and the end of a stream of text.
-struct WhiteSpaceTrimmer {
-    private var hasBegun = false
-    private var held = ""
+package struct WhiteSpaceTrimmer {
+    private var hasBegun: Bool
+    /// White space that is left out if nothing follows.
+    package private(set) var held = ""
 
-    mutating func append(_ text: String) -> String {
+    package init(hasBegun: Bool = false) { self.hasBegun = hasBegun }
+
+    package mutating func append(_ text: String) -> String {
         var text = text[...]
         if !hasBegun { text = text.drop(while: \.isWhitespace) }
         guard let last = text.lastIndex(where: { !$0.isWhitespace }) else {

@@ -41,7 +41,9 @@ struct ModelChatFacts: Sendable {
             return text
         }
         templates["default"] = try template(key)
-        for name in try metadata.strings("tokenizer.chat_templates") ?? [] { templates[name] = try template("\(key).\(name)") }
+        for name in try metadata.strings("tokenizer.chat_templates") ?? [] {
+            templates[name] = try template("\(key).\(name)")
+        }
         if let tokenizer {
             for (name, id) in [("bos_token", tokenizer.bos), ("eos_token", tokenizer.eos)] {
                 if let id { specialTokens[name] = tokenizer.decode([id], skipSpecial: false) }

@@ -27,7 +27,9 @@ public struct SuggestedSampling: Sendable, Equatable {
             return Float(value)
         }
         self.temperature = try check(temperature, "temperature", "0 or more") { $0 >= 0 }
-        self.topP = try check(topP, "top_p", "0 to 1") { $0 >= 0 && $0 <= 1 }.map { $0 == 0 ? Float.leastNormalMagnitude : $0 }
+        self.topP = try check(topP, "top_p", "0 to 1") { $0 >= 0 && $0 <= 1 }.map {
+            $0 == 0 ? Float.leastNormalMagnitude : $0
+        }
         self.minP = try check(minP, "min_p", "0 to 1") { $0 >= 0 && $0 <= 1 }
         self.repetitionPenalty = try check(repetitionPenalty, "repetition_penalty", "above 0") { $0 > 0 }
         // Both -1 and 0 stand for all tokens.

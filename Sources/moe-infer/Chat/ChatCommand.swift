@@ -68,6 +68,13 @@ struct ChatCommand: AsyncParsableCommand {
     @Flag(help: "Write a JSON document for each answer instead of text.")
     var json = false
 
+    @Flag(help: "Write the prompt that the template makes of MESSAGE, and end; with --json its tokens as well.")
+    var printPrompt = false
+
+    func validate() throws {
+        if printPrompt, message == nil { throw ValidationError("--print-prompt needs a MESSAGE") }
+    }
+
     func run() async throws {
         let only = try message.map { try PromptInput.read(argument: $0, file: nil) }
         let request = try ChatRequest(self)
@@ -75,7 +82,8 @@ struct ChatCommand: AsyncParsableCommand {
         let llm = try await model.load()
         let loadSeconds = (ContinuousClock.now - started) / .seconds(1)
         guard let wakeup = Wakeup() else { throw InputError(description: "no file descriptors left") }
-        let input = only == nil ? ChatInput(wakeup: wakeup, keepsHistory: !noHistory, completions: ChatVerb.completions) : nil
+        let input =
+            only == nil ? ChatInput(wakeup: wakeup, keepsHistory: !noHistory, completions: ChatVerb.completions) : nil
         let session = ChatSession(
             llm: llm, request: try request.completed(for: llm, command: self),
             signals: ChatSignals(wakeup: wakeup, isInteractive: input?.isInteractive ?? false),
@@ -83,6 +91,10 @@ struct ChatCommand: AsyncParsableCommand {
         if let input {
             if input.isInteractive { welcome(llm) }
             try await session.converse(input)
+        } else if printPrompt {
+            let prompt = try await session.prompt(for: only ?? "")
+            try json
+                ? Terminal.write(json: PromptReport(text: prompt.text, tokens: prompt.tokens)) : Terminal.write(prompt.text)
         } else {
             try await session.answer(only ?? "")
         }
@@ -90,8 +102,7 @@ struct ChatCommand: AsyncParsableCommand {
 
     private func welcome(_ llm: LLM) {
         let name = model.model.map { URL(fileURLWithPath: $0).lastPathComponent } ?? "the embedded model"
-        Terminal.error(
-            ChatPrinter.dimmed("\(Terminal.oneLine(name)): \(llm.contextLength) tokens of context; /help lists commands"))
+        ChatPrinter.say("\(Terminal.oneLine(name)): \(llm.contextLength) tokens of context; /help lists commands")
     }
 
     func format(of llm: LLM) throws -> ChatFormat {
@@ -105,10 +116,12 @@ struct ChatCommand: AsyncParsableCommand {
         } catch let error as ChatFormatError where error.kind == .noTemplate {
             guard model.model == nil else {
                 throw InputError(
-                    description: error.description + "; give --template FILE, or --template plain for \"User: … Assistant: …\"")
+                    description: error.description
+                        + "; give --template FILE, or --template plain for \"User: … Assistant: …\"")
             }
             Terminal.error(
-                "note: the embedded model is a small one that continues texts; it has not learned to converse (see --template)")
+                "note: the embedded model is a small one that continues texts; it has not learned to converse (see --template)"
+            )
             return .plain
         }
     }
@@ -120,12 +133,18 @@ struct ChatCommand: AsyncParsableCommand {
             guard pair.count == 2, !pair[0].isEmpty,
                 (try? JSONSerialization.jsonObject(with: Data(pair[1].utf8), options: .fragmentsAllowed)) != nil
             else {
-                throw ValidationError("--template-variable expects name=json, found '\(item)'; a text is in quotes: name='\"…\"'")
+                throw ValidationError(
+                    "--template-variable expects name=json, found '\(item)'; a text is in quotes: name='\"…\"'")
             }
             result[pair[0]] = pair[1]
         }
         return result
     }
+}
+
+private struct PromptReport: Encodable {
+    let text: String
+    let tokens: [Int32]
 }
 
 /// What the arguments ask of a conversation. What can be wrong with them is found before the model is loaded.

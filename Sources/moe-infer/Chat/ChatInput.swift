@@ -36,7 +36,8 @@ final class ChatInput: @unchecked Sendable {
             prompt: "> ", continuation: ". ", promptStyle: Terminal.hasColours ? "\u{1B}[1;36m" : "")
         source = .editor(
             LineEditor(
-                input: STDIN_FILENO, output: output, wakeup: wakeup, style: style, history: history, completions: completions))
+                input: STDIN_FILENO, output: output, wakeup: wakeup, style: style, history: history,
+                completions: completions))
     }
 
     /// `chat_history` in the state folder (XDG Base Directory Specification).

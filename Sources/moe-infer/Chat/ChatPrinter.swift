@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import MoEInfer
 import MoETerminal
 
@@ -16,10 +17,16 @@ struct ChatPrinter {
     private var part = Part.nothing
     private var endsLine = true
     private var warnings: [String] = []
+    /// Something stands in the place where the answer will begin.
+    private var isWaiting = false
+    private var wrapper = WordWrapper(width: nil)
 
     init(mostExperts: Int) { self.mostExperts = mostExperts }
 
-    mutating func begin() { (part, endsLine, warnings) = (.nothing, true, []) }
+    mutating func begin() {
+        (part, endsLine, warnings) = (.nothing, true, [])
+        wrapper = WordWrapper(width: Terminal.outputIsTerminal ? TerminalMode.size(STDOUT_FILENO)?.columns : nil)
+    }
 
     mutating func show(_ event: ChatEvent) {
         switch event {
@@ -34,14 +41,33 @@ struct ChatPrinter {
         }
     }
 
-    mutating func end(note: String?) {
-        if !endsLine { write("\n") }
-        for warning in warnings { Terminal.error("warning: \(Terminal.oneLine(warning))") }
-        if let note { Terminal.error(Self.dimmed("(\(note))")) }
+    /// Says that the answer takes a while: a long conversation has to be read first.
+    mutating func wait() {
+        guard part == .nothing, !isSilent, Terminal.hasColours else { return }
+        Terminal.write("\u{1B}[2m… (Ctrl-C stops)\u{1B}[0m")
+        isWaiting = true
     }
 
-    /// What is in the background, where that can be shown.
-    static func dimmed(_ text: String) -> String {
+    private mutating func stopWaiting() {
+        if isWaiting { Terminal.write("\r\u{1B}[K") }
+        isWaiting = false
+    }
+
+    mutating func end(note: String?) {
+        stopWaiting()
+        writeStyled(wrapper.finish())
+        if !endsLine { write("\n") }
+        for warning in warnings { Terminal.error("warning: \(Terminal.oneLine(warning))") }
+        if let note { Self.say("(\(note))") }
+    }
+
+    /// To a person, beside the conversation: in the background, where that can be shown, and not broken within words.
+    static func say(_ text: String) {
+        var wrapper = WordWrapper(width: Terminal.errorIsTerminal ? TerminalMode.size(STDERR_FILENO)?.columns : nil)
+        Terminal.error(dimmed(wrapper.append(text) + wrapper.finish()))
+    }
+
+    private static func dimmed(_ text: String) -> String {
         Terminal.errorIsTerminal && Terminal.hasColours ? "\u{1B}[2m\(text)\u{1B}[0m" : text
     }
 
@@ -49,7 +75,9 @@ struct ChatPrinter {
         // What a model thinks is for who watches; a pipe gets the answer.
         if new == .reasoning, !showsReasoning || !Terminal.outputIsTerminal { return }
         guard !piece.text.isEmpty else { return }
+        stopWaiting()
         if new != part {
+            writeStyled(wrapper.finish())
             if part == .reasoning { write(endsLine ? "\n" : "\n\n") }
             if new == .reasoning, !Terminal.hasColours { write("[thinking]\n") }
             if new == .content, part == .reasoning, !Terminal.hasColours { write("[answer]\n") }
@@ -59,10 +87,15 @@ struct ChatPrinter {
         if showsExperts {
             write(ExpertColour.marked(text, experts: piece.meanExperts, most: mostExperts))
         } else {
-            // Dimmed piece by piece: nothing stays dimmed when an answer is stopped.
-            write(new == .reasoning && Terminal.hasColours ? "\u{1B}[2m\(text)\u{1B}[0m" : text)
+            writeStyled(wrapper.append(text))
         }
         endsLine = text.hasSuffix("\n")
+    }
+
+    /// Dimmed piece by piece: nothing stays dimmed when an answer is stopped.
+    private func writeStyled(_ text: String) {
+        guard !text.isEmpty else { return }
+        write(part == .reasoning && Terminal.hasColours ? "\u{1B}[2m\(text)\u{1B}[0m" : text)
     }
 
     private func write(_ text: String) { if !isSilent { Terminal.write(text) } }

@@ -5,7 +5,9 @@ import MoEInfer
 
 /// How answers are chosen: what is not given follows the model's publisher.
 struct ChatSamplingArguments: ParsableArguments {
-    @Option(name: [.customShort("n"), .long], help: "The most tokens of an answer. Default: what the context holds; 256 with --template plain.")
+    @Option(
+        name: [.customShort("n"), .long],
+        help: "The most tokens of an answer. Default: what the context holds; 256 with --template plain.")
     var maxTokens: Int?
 
     @Option(
@@ -27,7 +29,8 @@ struct ChatSamplingArguments: ParsableArguments {
     @Option(help: "Divides the logits of tokens seen before; 1: off.")
     var repetitionPenalty: Float?
 
-    @Option(help: "The random numbers' seed; the same seed and words give the same conversation. Default: another each time.")
+    @Option(
+        help: "The random numbers' seed; the same seed and words give the same conversation. Default: another each time.")
     var seed: UInt64?
 
     @Option(help: "End an answer before this text. May be given several times.")

@@ -23,6 +23,11 @@ extension ChatSession {
             say(system == nil ? "forgotten" : "forgotten, but what /system says")
         case .undo: try undo()
         case .regenerate: try await regenerate()
+        case .continue:
+            guard messages.last?.role == "assistant" else {
+                throw InputError(description: "there is no answer to go on with")
+            }
+            try await answerLast(goesOn: true)
         case .show: show()
         case .save: try save(argument)
         case .load: try load(argument)
@@ -77,7 +82,6 @@ extension ChatSession {
         guard let path = argument.isEmpty ? path : Self.expand(argument) else {
             throw InputError(description: "/save FILE")
         }
-        let conversation = (system.map { [ChatMessage(role: "system", content: $0)] } ?? []) + messages
         try ChatFile.write(ChatTranscript(messages: conversation), to: path)
         self.path = path
         say("\(conversation.count) messages in \(path)")

@@ -80,6 +80,13 @@ actor ChatSession {
 
     // MARK: Answers
 
+    /// The conversation with the system's message.
+    var conversation: [ChatMessage] { (system.map { [ChatMessage(role: "system", content: $0)] } ?? []) + messages }
+
+    func prompt(for text: String) throws -> (text: String, tokens: [Int32]) {
+        try llm.chatPrompt(conversation + [ChatMessage(role: "user", content: text)], options: options)
+    }
+
     func answer(_ text: String) async throws {
         let count = messages.count
         messages.append(ChatMessage(role: "user", content: text))
@@ -93,16 +100,22 @@ actor ChatSession {
     }
 
     /// Answers the last message, and takes the answer into the conversation.
-    func answerLast() async throws {
+    /// - Parameter goesOn: the last message is an answer that is not at its end.
+    func answerLast(goesOn: Bool = false) async throws {
         var request = options
+        request.continuesFinalMessage = goesOn
         request.generation.sampling.seed &+= answerCount
         answerCount += 1
         let seed = request.generation.sampling.seed
-        let conversation = (system.map { [ChatMessage(role: "system", content: $0)] } ?? []) + messages
         let stream = llm.chat(conversation, options: request)
         printer.begin()
         partial = Answer()
         var result: ChatResult?
+        let waiting = Task {
+            try await Task.sleep(for: .milliseconds(800))
+            if isInteractive { printer.wait() }
+        }
+        defer { waiting.cancel() }
         do {
             result = try await signals.stopping(Task { try await show(stream) })
         } catch is CancellationError where !partial.content.isEmpty {
@@ -111,14 +124,25 @@ actor ChatSession {
             printer.end(note: nil)
             throw error
         }
-        messages.append(result?.message ?? partial.message)
+        waiting.cancel()
+        take(result?.message ?? partial.message, goesOn: request.continuesFinalMessage)
         printer.end(note: result.map { note($0) } ?? "stopped")
         if let result {
             totals.add(result)
-            if let report { try Terminal.write(Terminal.text(json: ChatReport(result, seed: seed, loadSeconds: report), isLine: true)) }
+            if let report {
+                try Terminal.write(Terminal.text(json: ChatReport(result, seed: seed, loadSeconds: report), isLine: true))
+            }
             if showsFigures { say(Figures.line(result.generation)) }
         }
         if isInteractive { Terminal.error("") }
+    }
+
+    private func take(_ message: ChatMessage, goesOn: Bool) {
+        if goesOn, let last = messages.indices.last {
+            messages[last].content = (messages[last].content ?? "") + (message.content ?? "")
+        } else {
+            messages.append(message)
+        }
     }
 
     private func show(
@@ -146,14 +170,14 @@ actor ChatSession {
             let used = result.generation.usage.promptTokens + result.generation.usage.completionTokens
             return used >= llm.contextLength
                 ? "the context of \(llm.contextLength) tokens is full: /undo, /reset, or start with a larger --context"
-                : "cut off after \(result.generation.usage.completionTokens) tokens: /set max-tokens"
+                : "cut off after \(result.generation.usage.completionTokens) tokens: /continue, or /set max-tokens"
         case .stop where message.content?.isEmpty ?? true: return "the model said nothing"
         default: return nil
         }
     }
 
     /// To a person, beside the conversation.
-    func say(_ text: String) { Terminal.error(ChatPrinter.dimmed(text)) }
+    func say(_ text: String) { ChatPrinter.say(text) }
 }
 
 /// Sums over a conversation's answers.
