@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-blas test-arm sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
+.PHONY: help setup build run test consumer test-models test-templates test-blas test-arm sanitize bench bench-kernels bench-peers models peer compare routing golden train twins results format lint install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ consumer: setup ## Build the examples against this package as a git-tagged depen
 
 test-models: models build ## Run the real-model tests (downloads 1.3 GB once)
 	@MOE_TEST_MODELS=1 swift test -c release --filter RealModel
+
+test-templates: setup ## Compare chat templates with transformers: every one of TEMPLATES (../shared/data/templates), random ones (SEED=1 COUNT=20000)
+	@Tools/python_env.sh
+	@$(PYTHON) Tools/templates/matrix.py --templates $(or $(TEMPLATES),../shared/data/templates) --output .cache/templates/matrix.json
+	@$(PYTHON) Tools/templates/fuzz.py --seed $(or $(SEED),1) --count $(or $(COUNT),20000) --output .cache/templates/fuzz.json
+	@MOE_TEST_TEMPLATES=1 swift test -c release --filter 'MoEJinjaTests|MoEChatTests'
 
 test-blas: build ## Run the same generation under every BLAS that can be had
 	@Tools/test_blas_matrix.sh $(BINARY)

@@ -155,7 +155,8 @@ public struct ChatTemplate: Sendable {
             let call: JinjaValue = ["id": "probe1234", "type": "function", "function": function]
             let message: JinjaObject = ["role": "assistant", "content": "", "tool_calls": [call]]
             let result: JinjaObject = [
-                "role": "tool", "tool_call_id": "probe1234", "name": "probe", "content": found.hasContentParts ? parts : plain,
+                "role": "tool", "tool_call_id": "probe1234", "name": "probe",
+                "content": found.hasContentParts ? parts : plain,
             ]
             let schema: JinjaValue = ["type": "object", "properties": [:]]
             let tool: JinjaValue = [

@@ -89,7 +89,11 @@ extension Interpreter {
             case "real": return value
             case "imag": return .double(0)
             case "is_integer":
-                return .object(FunctionObject(name) { _, _ in .bool(number == number.rounded() && number.isFinite) })
+                return .object(
+                    FunctionObject(name) { interpreter, arguments throws(JinjaError) in
+                        _ = try interpreter.bind(arguments, name, [])
+                        return .bool(number == number.rounded() && number.isFinite)
+                    })
             default: return nil
             }
         case .object(let object): return try objectAttribute(name, object)
@@ -105,7 +109,10 @@ extension Interpreter {
         case "denominator": return .integer(1)
         case "bit_length":
             return .object(
-                FunctionObject(name) { _, _ in .integer(Int.bitWidth - number.magnitude.leadingZeroBitCount) })
+                FunctionObject(name) { interpreter, arguments throws(JinjaError) in
+                    _ = try interpreter.bind(arguments, name, [])
+                    return .integer(Int.bitWidth - number.magnitude.leadingZeroBitCount)
+                })
         default: return nil
         }
     }
@@ -156,7 +163,7 @@ extension Interpreter {
                 FunctionObject(name, depth: depth) { interpreter, arguments throws(JinjaError) in
                     let values = try interpreter.bind(arguments, name, ["value", "start", "stop"], required: 1)
                     let count = elements.items.count
-                    let range = interpreter.range(values[1], values[2], count)
+                    let range = try interpreter.range(values[1], values[2], count)
                     for index in range where try interpreter.areEqual(elements.items[index], values[0] ?? .none) {
                         return .integer(index)
                     }
@@ -170,13 +177,14 @@ extension Interpreter {
     }
 
     /// What `start` and `stop` of `find`, `index` and the like leave of `count` elements.
-    func range(_ start: Value?, _ stop: Value?, _ count: Int) -> Range<Int> {
-        func place(_ value: Value?, _ missing: Int) -> Int {
-            guard let number = value?.asInteger else { return missing }
+    func range(_ start: Value?, _ stop: Value?, _ count: Int) throws(JinjaError) -> Range<Int> {
+        func place(_ value: Value?, _ missing: Int) throws(JinjaError) -> Int {
+            guard let value, !value.isNone else { return missing }
+            guard let number = value.asInteger else { throw fail("slice indices must be integers or None") }
             return max(0, min(count, number < 0 ? number + count : number))
         }
-        let low = place(start, 0)
-        return low..<max(low, place(stop, count))
+        let low = try place(start, 0)
+        return low..<max(low, try place(stop, count))
     }
 
     private func objectAttribute(_ name: String, _ object: Object) throws(JinjaError) -> Value? {

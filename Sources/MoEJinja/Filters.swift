@@ -38,13 +38,8 @@ enum Filters {
         "filesizeformat": fileSize,
         "tojson": toJSON,
         "pprint": { interpreter, value, arguments throws(JinjaError) in
-            _ = try interpreter.bind(arguments, "pprint", ["verbose"])
-            let text = try interpreter.repr(value)
-            // Python breaks what is longer into lines.
-            guard text.unicodeScalars.count <= 80 else {
-                throw interpreter.fail("pprint of more than 80 characters is not supported")
-            }
-            return try interpreter.text(text)
+            _ = try interpreter.bind(arguments, "pprint", [])
+            return try interpreter.text(try PrettyPrinter(interpreter).run(value))
         },
     ]
 
@@ -59,7 +54,8 @@ enum Filters {
     private static let integer: Filter = { interpreter, value, arguments throws(JinjaError) in
         let values = try interpreter.bind(arguments, "int", ["default", "base"])
         let fallback = values[0] ?? .integer(0)
-        let base = try values[1].map { value throws(JinjaError) in try interpreter.integer(value, "int") } ?? 10
+        // What is no base refuses the text as a whole number.
+        let base = values[1].map { $0.asInteger ?? -1 } ?? 10
         func truncated(_ number: Double) -> Value? { Int(exactly: number.rounded(.towardZero)).map { .integer($0) } }
         switch value {
         case .undefined(let undefined): throw interpreter.fail(undefined.message)

@@ -75,7 +75,7 @@ extension Filters {
 
 extension Interpreter {
     /// The iterator over `value`, made when it is first asked for.
-    fileprivate func start(_ iterator: inout Iterator?, _ value: Value) throws(JinjaError) -> Iterator {
+    func start(_ iterator: inout Iterator?, _ value: Value) throws(JinjaError) -> Iterator {
         if let iterator { return iterator }
         let new = try self.iterator(value)
         iterator = new

@@ -36,6 +36,11 @@ extension Interpreter {
         return try self.text(PythonText.lower(text.string))
     }
 
+    /// `reverse`, which Python wants to be a number.
+    fileprivate func isReversed(_ value: Value?) throws(JinjaError) -> Bool {
+        try value.map { value throws(JinjaError) in try integer(value, "sort") } ?? 0 != 0
+    }
+
     fileprivate func isSet(_ value: Value?) -> Bool { value.map(isTrue) ?? false }
 }
 
@@ -131,9 +136,9 @@ extension Filters {
                 for path in paths {
                     keys.append(try interpreter.ignoringCase(try interpreter.find(path, in: item), unless: isSensitive))
                 }
-                keyed.append((keys.count == 1 ? keys[0] : try interpreter.list(keys), item))
+                keyed.append((try interpreter.list(keys), item))
             }
-            return try interpreter.list(try sorted(interpreter, keyed, isReversed: interpreter.isSet(values[0])))
+            return try interpreter.list(try sorted(interpreter, keyed, isReversed: interpreter.isReversed(values[0])))
         },
         "dictsort": { interpreter, value, arguments throws(JinjaError) in
             let values = try interpreter.bind(arguments, "dictsort", ["case_sensitive", "by", "reverse"])
@@ -149,18 +154,19 @@ extension Filters {
                 let sortKey = try interpreter.ignoringCase(by == "key" ? key : member, unless: isSensitive)
                 keyed.append((sortKey, try interpreter.tuple([key, member])))
             }
-            return try interpreter.list(try sorted(interpreter, keyed, isReversed: interpreter.isSet(values[2])))
+            return try interpreter.list(try sorted(interpreter, keyed, isReversed: interpreter.isReversed(values[2])))
         },
         "groupby": groupBy,
         "unique": { interpreter, value, arguments throws(JinjaError) in
             let values = try interpreter.bind(arguments, "unique", ["case_sensitive", "attribute"])
             let isSensitive = interpreter.isSet(values[0])
             let path = try interpreter.path(values[1])
-            let items = try interpreter.iterator(value)
+            var items: Iterator?
             var seen: Set<Key> = []
             return .object(
                 Iterator(depth: try interpreter.depth(around: [value])) { interpreter throws(JinjaError) in
-                    while let item = try items.next(interpreter) {
+                    let all = try interpreter.start(&items, value)
+                    while let item = try all.next(interpreter) {
                         let found = try interpreter.ignoringCase(
                             try interpreter.find(path, in: item), unless: isSensitive)
                         if seen.insert(try interpreter.key(found)).inserted { return item }
@@ -171,42 +177,46 @@ extension Filters {
         "batch": { interpreter, value, arguments throws(JinjaError) in
             let values = try interpreter.bind(arguments, "batch", ["linecount", "fill_with"], required: 1)
             let fill = values[1] ?? .none
-            var batches: [Value] = []
-            var batch: [Value] = []
-            for item in try interpreter.collect(value) {
-                if try interpreter.areEqual(.integer(batch.count), values[0] ?? .none) {
+            return try interpreter.lazily(around: [value, fill]) { interpreter throws(JinjaError) in
+                var batches: [Value] = []
+                var batch: [Value] = []
+                for item in try interpreter.collect(value) {
+                    if try interpreter.areEqual(.integer(batch.count), values[0] ?? .none) {
+                        batches.append(try interpreter.list(batch))
+                        batch = []
+                    }
+                    batch.append(item)
+                }
+                if !batch.isEmpty {
+                    if !fill.isNone, let size = (values[0] ?? .none).asInteger, batch.count < size {
+                        try interpreter.willMake(size.multipliedReportingOverflow(by: 17).partialValue)
+                        batch += repeatElement(fill, count: size - batch.count)
+                    }
                     batches.append(try interpreter.list(batch))
-                    batch = []
                 }
-                batch.append(item)
+                return batches
             }
-            if !batch.isEmpty {
-                if !fill.isNone, let size = (values[0] ?? .none).asInteger, batch.count < size {
-                    try interpreter.willMake(size.multipliedReportingOverflow(by: 17).partialValue)
-                    batch += repeatElement(fill, count: size - batch.count)
-                }
-                batches.append(try interpreter.list(batch))
-            }
-            return try interpreter.over(batches)
         },
         "slice": { interpreter, value, arguments throws(JinjaError) in
             let values = try interpreter.bind(arguments, "slice", ["slices", "fill_with"], required: 1)
-            let count = try interpreter.integer(values[0], "slice")
             let fill = values[1] ?? .none
-            guard count != 0 else { throw interpreter.fail("integer division or modulo by zero") }
-            let items = try interpreter.collect(value)
-            try interpreter.willMake(max(0, min(count, .max / 512) * 128))
-            var slices: [Value] = []
-            var start = 0
-            for index in 0..<max(0, count) {
-                let hasExtra = index < items.count % count
-                let end = start + items.count / count + (hasExtra ? 1 : 0)
-                var slice = Array(items[start..<end])
-                if !fill.isNone, !hasExtra { slice.append(fill) }
-                slices.append(try interpreter.list(slice))
-                start = end
+            return try interpreter.lazily(around: [value, fill]) { interpreter throws(JinjaError) in
+                let count = try interpreter.integer(values[0], "slice")
+                guard count != 0 else { throw interpreter.fail("integer division or modulo by zero") }
+                let items = try interpreter.collect(value)
+                try interpreter.willMake(max(0, min(count, .max / 512) * 128))
+                var slices: [Value] = []
+                var start = 0
+                for index in 0..<max(0, count) {
+                    let hasExtra = index < items.count % count
+                    let end = start + items.count / count + (hasExtra ? 1 : 0)
+                    var slice = Array(items[start..<end])
+                    if !fill.isNone, !hasExtra { slice.append(fill) }
+                    slices.append(try interpreter.list(slice))
+                    start = end
+                }
+                return slices
             }
-            return try interpreter.over(slices)
         },
     ]
 
@@ -281,6 +291,21 @@ extension Filters {
 }
 
 extension Interpreter {
+    /// An iterator over what `make` gives when the first value is asked for.
+    func lazily(
+        around held: [Value], _ make: @escaping (Interpreter) throws(JinjaError) -> [Value]
+    ) throws(JinjaError) -> Value {
+        var items: [Value]?
+        var index = 0
+        return .object(
+            Iterator(depth: try depth(around: held)) { interpreter throws(JinjaError) in
+                if items == nil { items = try make(interpreter) }
+                guard let made = items, index < made.count else { return nil }
+                index += 1
+                return made[index - 1]
+            })
+    }
+
     /// An iterator over values.
     func over(_ items: [Value], _ name: String = "generator") throws(JinjaError) -> Value {
         var index = 0

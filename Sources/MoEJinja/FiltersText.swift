@@ -136,11 +136,14 @@ extension Filters {
         let endCount = end.unicodeScalars.count
         guard length >= endCount else { throw interpreter.fail("expected length >= \(endCount), got \(length)") }
         guard leeway >= 0 else { throw interpreter.fail("expected leeway >= 0, got \(leeway)") }
-        if value.isUndefined { return value }
+        guard let count = interpreter.count(value) else {
+            throw interpreter.fail("object of type '\(value.typeName)' has no len()")
+        }
+        // Whatever is short enough stays, string or not.
+        guard count > length.addingReportingOverflow(leeway).partialValue else { return value }
         guard case .string(let text) = value else {
             throw interpreter.fail("truncate() needs a string, not \(value.typeName)")
         }
-        guard text.count > length.addingReportingOverflow(leeway).partialValue else { return value }
         var kept = try interpreter.scalars(of: text, 0..<length - endCount)
         if !killsWords, let place = PythonText.findLast(" ", in: kept, end: kept.utf8.count) {
             kept = PythonText.part(kept, 0..<place)

@@ -174,6 +174,13 @@ final class Interpreter {
         try write(usesMarkup ? try escapeHTML(string) : string)
     }
 
+    /// What Jinja2 puts into the output as it is, which only a string survives.
+    private func printText(_ value: Value, at place: Int) throws(JinjaError) {
+        offset = place
+        guard case .string(let text) = value else { throw fail("expected str instance, \(value.typeName) found") }
+        try write(text.string)
+    }
+
     /// The rarer statements, whose bodies are in scopes of their own.
     private func executeBlock(_ statement: Statement) throws(JinjaError) -> Flow {
         try checkStack()
@@ -193,7 +200,7 @@ final class Interpreter {
                 return flow == .next ? try apply(filters, to: value) : value
             }
             guard flow == .next else { return flow }
-            try print(value, at: statement.offset)
+            try printText(value, at: statement.offset)
         case .with(let assignments, let body):
             return try inScope { inner throws(JinjaError) in
                 for assignment in assignments {
@@ -210,7 +217,7 @@ final class Interpreter {
             var evaluated = try evaluate(arguments)
             evaluated.keywords.append(("caller", caller))
             offset = callee.offset
-            try print(try call(function, evaluated), at: callee.offset)
+            try printText(try call(function, evaluated), at: callee.offset)
         case .block(let name, let isScoped):
             let body = program.blocks[name] ?? []
             _ = try inScope(isScoped ? scope : globalScope) { _ throws(JinjaError) in try execute(body) }

@@ -93,11 +93,11 @@ struct Lexer {
         tokens.append(Token(kind: .data(String(source[range.lowerBound..<end])), offset: range.lowerBound))
     }
 
-    private func has(_ text: String, at offset: Int) -> Bool {
-        var offset = offset
-        for scalar in text.unicodeScalars {
-            guard offset < source.count, source[offset] == scalar else { return false }
-            offset += 1
+    private func has(_ text: StaticString, at offset: Int) -> Bool {
+        // All that is looked for is ASCII.
+        guard text.utf8CodeUnitCount <= source.count - offset else { return false }
+        for index in 0..<text.utf8CodeUnitCount where source[offset + index].value != UInt32(text.utf8Start[index]) {
+            return false
         }
         return true
     }
@@ -109,23 +109,31 @@ struct Lexer {
     }
 
     /// The end of a tag that ends at `offset` (`%}`, `-%}`, `+%}`, with what it swallows), or nil.
-    private func tagEnd(_ mark: String, at offset: Int, isBlock: Bool) -> Int? {
-        if has("-" + mark, at: offset) { return skippingSpace(from: offset + 3) }
-        if isBlock, has("+" + mark, at: offset) { return offset + 3 }
-        guard has(mark, at: offset) else { return nil }
-        return isBlock && has("\n", at: offset + 2) ? offset + 3 : offset + 2
+    private func tagEnd(_ mark: Unicode.Scalar, at offset: Int, isBlock: Bool) -> Int? {
+        func ends(at offset: Int) -> Bool {
+            offset + 1 < source.count && source[offset] == mark && source[offset + 1] == "}"
+        }
+        if ends(at: offset) { return isBlock && has("\n", at: offset + 2) ? offset + 3 : offset + 2 }
+        guard ends(at: offset + 1) else { return nil }
+        switch source[offset] {
+        case "-": return skippingSpace(from: offset + 3)
+        case "+" where isBlock: return offset + 3
+        default: return nil
+        }
     }
 
     private mutating func comment(from begin: Int) throws(JinjaError) {
+        let start = position
         while position < source.count {
-            if let end = tagEnd("#}", at: position, isBlock: true) {
+            if let end = tagEnd("#", at: position, isBlock: true) {
                 isLineStart = source[end - 1] == "\n"
                 position = end
                 return
             }
             position += 1
         }
-        throw fail("a comment without its end", at: begin)
+        // As in Jinja2, nothing after its begin is an empty one.
+        guard start == source.count else { throw fail("a comment without its end", at: begin) }
     }
 
     /// A raw block, if there is one at the block tag here.
@@ -149,7 +157,7 @@ struct Lexer {
                 let sign = sign(at: position + 2)
                 let word = skippingSpace(from: position + (sign == nil ? 2 : 3))
                 if has("endraw", at: word),
-                    let end = tagEnd("%}", at: skippingSpace(from: word + 6), isBlock: true)
+                    let end = tagEnd("%", at: skippingSpace(from: word + 6), isBlock: true)
                 {
                     append(text: start..<position, sign: sign, isStripped: true)
                     isLineStart = source[end - 1] == "\n"
@@ -159,7 +167,9 @@ struct Lexer {
             }
             position += 1
         }
-        throw fail("a raw block without its end", at: begin)
+        // As in Jinja2, nothing after its begin is an empty one.
+        guard start == source.count else { throw fail("a raw block without its end", at: begin) }
+        return true
     }
 
     // MARK: Inside a tag
@@ -168,7 +178,7 @@ struct Lexer {
         tokens.append(Token(kind: tag == .block ? .blockBegin : .variableBegin, offset: begin))
         var open: [Unicode.Scalar] = []
         while position < source.count {
-            if open.isEmpty, let end = tagEnd(tag == .block ? "%}" : "}}", at: position, isBlock: tag == .block) {
+            if open.isEmpty, let end = tagEnd(tag == .block ? "%" : "}", at: position, isBlock: tag == .block) {
                 tokens.append(Token(kind: tag == .block ? .blockEnd : .variableEnd, offset: position))
                 isLineStart = source[end - 1] == "\n"
                 position = end
@@ -190,7 +200,8 @@ struct Lexer {
     }
 
     private mutating func symbol(_ open: inout [Unicode.Scalar]) throws(JinjaError) {
-        guard let symbol = Token.Symbol.allCases.first(where: { has($0.rawValue, at: position) }) else {
+        let next = position + 1 < source.count ? source[position + 1] : " "
+        guard let symbol = Token.Symbol(source[position], next) else {
             throw fail("unexpected character \(PythonText.quoted(String(source[position])))", at: position)
         }
         switch symbol {
@@ -331,9 +342,12 @@ struct Lexer {
         case "u": try hexadecimal(count: 4...4, radix: 16, from: start, into: &text)
         case "U": try hexadecimal(count: 8...8, radix: 16, from: start, into: &text)
         case "N": throw fail("escapes by name (\\N) are not supported", at: start)
-        default:
+        case _ where scalar.isASCII:
             text.append("\\")
             text.append(scalar)
+        default:
+            // Jinja2 writes it as an escape first, of which the backslash before it then takes away the meaning.
+            text.append(contentsOf: asciiOnly(String(scalar)).unicodeScalars)
         }
     }
 

@@ -47,10 +47,7 @@ extension Interpreter {
     // MARK: Arithmetic
 
     func arithmetic(_ operation: Expression.Arithmetic, _ left: Value, _ right: Value) throws(JinjaError) -> Value {
-        if case .string(let text) = left, operation == .modulo {
-            if case .undefined(let undefined) = right { throw fail(undefined.message) }
-            return try printf(text, right)
-        }
+        if case .string(let text) = left, operation == .modulo { return try printf(text, right) }
         if let a = left.asInteger, let b = right.asInteger { return try integers(operation, a, b) }
         if let a = left.asNumber, let b = right.asNumber { return .double(try doubles(operation, a, b)) }
         switch operation {

@@ -265,6 +265,8 @@ extension Parser {
 
     private mutating func subscripted() throws(JinjaError) -> Postfix.Kind {
         let offset = current.offset
+        // Nothing between the brackets is the empty tuple.
+        if skip(.closeBracket) { return .item(Expression(kind: .tuple([]), offset: offset)) }
         let first = try oneSubscript()
         guard isSymbol(.comma) else {
             try expect(.closeBracket)

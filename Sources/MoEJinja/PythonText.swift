@@ -140,7 +140,7 @@ package enum PythonText {
         return result
     }
 
-    /// Between runs of space. `limit` cuts at most; the rest keeps its space at the other end.
+    /// Between runs of space. `limit` cuts at most; the rest keeps its space at the end.
     static func words(_ text: String, limit: Int) -> [String] {
         let view = text.unicodeScalars
         var result: [String] = []
@@ -149,7 +149,7 @@ package enum PythonText {
             while place < view.endIndex, view[place].isPythonSpace { place = view.index(after: place) }
             guard place < view.endIndex else { return result }
             if result.count == limit {
-                result.append(stripped(String(text[place...]), { $0.isPythonSpace }, start: false))
+                result.append(String(text[place...]))
                 return result
             }
             let start = place
@@ -168,7 +168,7 @@ package enum PythonText {
             while place > view.startIndex, before().isPythonSpace { place = view.index(before: place) }
             guard place > view.startIndex else { break }
             if result.count == limit {
-                result.append(stripped(String(text[..<place]), { $0.isPythonSpace }, end: false))
+                result.append(String(text[..<place]))
                 break
             }
             let end = place

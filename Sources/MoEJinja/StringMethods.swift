@@ -155,7 +155,7 @@ enum StringMethods {
                     if fails { throw interpreter.fail("substring not found") }
                     return .integer(-1)
                 }
-                let range = interpreter.range(values[1], values[2], text.count)
+                let range = try interpreter.range(values[1], values[2], text.count)
                 let window = try interpreter.scalars(of: text, range)
                 try interpreter.spend((window.utf8.count + part.utf8.count) / 8 + 1)
                 let place =
@@ -177,7 +177,7 @@ enum StringMethods {
                 var window = text.string
                 if values[1] != nil || values[2] != nil {
                     if let start = values[1]?.asInteger, start > text.count { return .bool(false) }
-                    window = try interpreter.scalars(of: text, interpreter.range(values[1], values[2], text.count))
+                    window = try interpreter.scalars(of: text, try interpreter.range(values[1], values[2], text.count))
                 }
                 var parts: [Value] = [values[0] ?? .none]
                 if case .tuple(let elements) = parts[0] { parts = elements.items }
@@ -240,14 +240,15 @@ enum StringMethods {
             method("splitlines") { interpreter, text, arguments throws(JinjaError) in
                 let values = try interpreter.bind(arguments, "splitlines", ["keepends"])
                 try interpreter.spend(text.byteCount / 8)
-                let keepEnds = values[0].map(interpreter.isTrue) ?? false
-                return try interpreter.list(try interpreter.texts(PythonText.lines(text.string, keepEnds: keepEnds)))
+                let keepEnds =
+                    try values[0].map { value throws(JinjaError) in try interpreter.integer(value, "splitlines") } ?? 0
+                return try interpreter.list(try interpreter.texts(PythonText.lines(text.string, keepEnds: keepEnds != 0)))
             },
             method("count") { interpreter, text, arguments throws(JinjaError) in
                 let values = try interpreter.bind(arguments, "count", ["sub", "start", "end"], required: 1)
                 let part = try interpreter.string(values[0], "count")
                 if let start = values[1]?.asInteger, start > text.count { return .integer(0) }
-                let window = try interpreter.scalars(of: text, interpreter.range(values[1], values[2], text.count))
+                let window = try interpreter.scalars(of: text, try interpreter.range(values[1], values[2], text.count))
                 try interpreter.spend(window.utf8.count / 4 + 1)
                 if part.isEmpty { return .integer(window.unicodeScalars.count + 1) }
                 return .integer(PythonText.findAll(part, in: window).count)

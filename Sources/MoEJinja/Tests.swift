@@ -51,11 +51,11 @@ enum Tests {
         "defined": plain { _, value in !value.isUndefined },
         "undefined": plain { _, value in value.isUndefined },
         "filter": plain { interpreter, value throws(JinjaError) in
-            guard case .string(let name) = value else { return false }
+            guard case .string(let name) = try interpreter.key(value) else { return false }
             return Filters.table[name.string] != nil
         },
         "test": plain { interpreter, value throws(JinjaError) in
-            guard case .string(let name) = value else { return false }
+            guard case .string(let name) = try interpreter.key(value) else { return false }
             return Tests.table[name.string] != nil
         },
         "none": plain { _, value in value.isNone },

@@ -13,7 +13,7 @@ struct Token: Sendable {
     }
 
     /// What stands between operands.
-    enum Symbol: String, Sendable, CaseIterable {
+    enum Symbol: String, Sendable {
         case floorDivide = "//"
         case power = "**"
         case equal = "=="
@@ -40,6 +40,21 @@ struct Token: Sendable {
         case pipe = "|"
         case comma = ","
         case semicolon = ";"
+
+        /// The longest one that begins with these two.
+        init?(_ first: Unicode.Scalar, _ second: Unicode.Scalar) {
+            switch (first, second) {
+            case ("/", "/"): self = .floorDivide
+            case ("*", "*"): self = .power
+            case ("=", "="): self = .equal
+            case ("!", "="): self = .notEqual
+            case (">", "="): self = .greaterOrEqual
+            case ("<", "="): self = .lessOrEqual
+            default:
+                guard let symbol = Symbol(rawValue: String(first)) else { return nil }
+                self = symbol
+            }
+        }
     }
 
     let kind: Kind

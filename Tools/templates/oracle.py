@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Python makes of templates: Jinja2 as transformers sets it up, with a clock that stands still."""
 
+import copy
 import warnings
 from datetime import datetime
 
@@ -33,9 +34,9 @@ def outcome(function):
 
 def render(case):
     """A template with variables: {"template": source, "variables": {...}}."""
-    return outcome(
-        lambda: chat_template_utils._compile_jinja_template(case["template"]).render(**case.get("variables", {}))
-    )
+    # Templates can change lists: `indent` adds to them.
+    variables = copy.deepcopy(case.get("variables", {}))
+    return outcome(lambda: chat_template_utils._compile_jinja_template(case["template"]).render(**variables))
 
 
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
