@@ -22,7 +22,7 @@ extension AnswerFormat {
         Rule(deepSeek(hasType: false), "<｜tool▁call▁begin｜>"),
         Rule(miniMaxM2, "<minimax:tool_call>"),
         Rule(seed, "<seed:tool_call>"),
-        Rule(glm("hunyuan3", suffix: ":opensource", hasSection: true), "<arg_key:opensource>"),
+        Rule(glm("hunyuan3-open", suffix: ":opensource", hasSection: true), "<arg_key:opensource>"),
         Rule(glm("hunyuan3", hasSection: true), "<arg_key>", "<tool_sep>"),
         Rule(glm(), "<arg_key>"),
         Rule(qwenXML, "<function=", "<parameter="),
@@ -51,6 +51,11 @@ extension AnswerFormat {
         Rule(smolLM3, "## Metadata", "Reasoning Mode"),
         Rule(thinking, "</think>"),
     ]
+
+    /// Every format, by name; of a name that stands twice, the first.
+    package static var all: [String: AnswerFormat] {
+        Dictionary((rules.map(\.format) + [plain]).map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    }
 
     /// The template of SmolLM3 that goes round does not mention its tools' format, which is Hermes'.
     private static let smolLM3 = AnswerFormat("smollm3", hermes.shape)

@@ -105,7 +105,7 @@ extension AnswerFormat {
     static func dsml(section: String) -> AnswerFormat {
         let mark = "｜DSML｜"
         return AnswerFormat(
-            "deepseek-dsml",
+            section == "function_calls" ? "deepseek-v3.2" : "deepseek-v4",
             TextShape(
                 reasoning: think,
                 calls: [

@@ -10,7 +10,7 @@ struct HarmonyReader: Sendable {
         case text(isReasoning: Bool)
         /// Before the arguments of a call.
         case call(name: String, isBuiltIn: Bool)
-        case arguments(JSONChecker)
+        case arguments(JSONArguments)
         /// After complete arguments.
         case afterArguments
         case program
@@ -77,9 +77,9 @@ struct HarmonyReader: Sendable {
         case .call(let name, let isBuiltIn):
             window.skipSpaces()
             guard let next = window.next else { return false }
-            if next == UInt8(ascii: "{") {
+            if isBuiltIn ? next == UInt8(ascii: "{") : JSONArguments.begin(with: next) {
                 sink.begin(name: name)
-                state = .arguments(JSONChecker())
+                state = .arguments(JSONArguments())
                 return true
             }
             switch window.first(of: Self.ends) {
@@ -98,24 +98,18 @@ struct HarmonyReader: Sendable {
                 sink.arguments("{".bytes + JSONEscape.quoted((types.programParameter(of: name) ?? "code").utf8) + ": \"".bytes)
                 state = .program
             }
-        case .arguments(var checker):
-            let start = window.position
-            while let byte = window.next {
-                let step = checker.take(byte)
-                guard step != .wrong else {
-                    abandon("the arguments are no JSON", &window, into: &sink)
-                    return true
-                }
-                window.position += 1
-                guard step == .done else { continue }
-                sink.arguments(window.bytes[start..<window.position])
-                sink.end()
-                state = .afterArguments
+        case .arguments(var arguments):
+            var bytes: [UInt8] = []
+            let progress = arguments.read(&window, into: &bytes)
+            guard progress != .wrong else {
+                abandon("the arguments are no JSON object", &window, into: &sink)
                 return true
             }
-            sink.arguments(window.bytes[start..<window.position])
-            state = .arguments(checker)
-            return false
+            sink.arguments(bytes)
+            state = .arguments(arguments)
+            guard progress == .done else { return false }
+            sink.end()
+            state = .afterArguments
         case .afterArguments:
             window.skipSpaces()
             guard !window.isAtEnd else { return false }

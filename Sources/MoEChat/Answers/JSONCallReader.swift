@@ -10,9 +10,7 @@ struct JSONCallReader: CallReader {
         case key(first: Bool)
         case colon
         case value
-        case arguments(JSONChecker)
-        /// Arguments in a string.
-        case quotedArguments(JSONUnescaper, JSONChecker)
+        case arguments(JSONArguments)
         /// A value that is of no interest, or an id that is no string.
         case other(JSONChecker, isID: Bool)
         case afterValue
@@ -77,38 +75,13 @@ struct JSONCallReader: CallReader {
             window.position += 1
             state = .value
         case .value: return value(&window, into: &sink)
-        case .arguments(var checker):
-            let start = window.position
-            while let byte = window.next {
-                let step = checker.take(byte)
-                guard step != .wrong else { return wrong("the arguments are no JSON") }
-                window.position += 1
-                if step == .done {
-                    give(window.bytes[start..<window.position], into: &sink)
-                    state = .afterValue
-                    return nil
-                }
-            }
-            state = .arguments(checker)
-            give(window.bytes[start..<window.position], into: &sink)
-            return .more
-        case .quotedArguments(var unescaper, var checker):
-            var decoded: [UInt8] = []
-            defer { give(decoded, into: &sink) }
-            while let byte = window.next {
-                let before = decoded.count
-                let isEnd = unescaper.isPlain && byte == UInt8(ascii: "\"")
-                guard isEnd ? unescaper.finish(into: &decoded) : unescaper.take(byte, into: &decoded),
-                    Self.check(decoded[before...], &checker), !isEnd || checker.isDone
-                else { return wrong("the arguments are no JSON object") }
-                window.position += 1
-                if isEnd {
-                    state = .afterValue
-                    return nil
-                }
-            }
-            state = .quotedArguments(unescaper, checker)
-            return .more
+        case .arguments(var arguments):
+            var bytes: [UInt8] = []
+            let progress = arguments.read(&window, into: &bytes)
+            guard progress != .wrong else { return wrong("the arguments are no JSON object") }
+            give(bytes, into: &sink)
+            state = progress == .done ? .afterValue : .arguments(arguments)
+            if progress == .more { return .more }
         case .other(var checker, let isID):
             while let byte = window.next {
                 // A number ends where something else begins.
@@ -243,15 +216,12 @@ struct JSONCallReader: CallReader {
             guard !hasArguments else { return wrong("a call with arguments twice") }
             hasArguments = true
             if let progress = begin(into: &sink) { return progress }
-            switch Character(Unicode.Scalar(next)) {
-            case "{": state = .arguments(JSONChecker())
-            case "\"":
-                window.position += 1
-                state = .quotedArguments(JSONUnescaper(), JSONChecker())
-            case "n":
+            if next == UInt8(ascii: "n") {
+                // No arguments.
                 state = .other(JSONChecker(), isID: false)
                 give("{}".bytes, into: &sink)
-            default: return wrong("the arguments are no object")
+            } else {
+                state = .arguments(JSONArguments())
             }
             return nil
         case .other:
@@ -333,15 +303,6 @@ struct JSONCallReader: CallReader {
 
     private mutating func give(_ bytes: some Collection<UInt8>, into sink: inout AnswerSink) {
         if hasBegun { sink.arguments(bytes) } else { waiting += bytes }
-    }
-
-    /// Whether a JSON object, or nothing more than white space after it, goes on with these bytes.
-    private static func check(_ bytes: some Collection<UInt8>, _ checker: inout JSONChecker) -> Bool {
-        bytes.allSatisfy { byte in
-            if checker.isDone || checker.depth == 0, byte.isSpace { return true }
-            guard checker.depth > 0 || byte == UInt8(ascii: "{") else { return false }
-            return checker.take(byte) != .wrong
-        }
     }
 }
 

@@ -7,7 +7,7 @@ struct TaggedCallReader: CallReader {
         case between
         case header(Int)
         case beforeArguments
-        case arguments(JSONChecker)
+        case arguments(JSONArguments)
         case program
     }
 
@@ -49,20 +49,14 @@ struct TaggedCallReader: CallReader {
         case .between: return between(&window)
         case .header(let index): return readHeader(index, &window, into: &sink)
         case .beforeArguments: return beforeArguments(&window, into: &sink)
-        case .arguments(var checker):
-            let start = window.position
-            while let byte = window.next {
-                let step = checker.take(byte)
-                guard step != .wrong else { return .malformed("the arguments are no JSON") }
-                window.position += 1
-                guard step == .done else { continue }
-                sink.arguments(window.bytes[start..<window.position])
-                endCall(&window, into: &sink)
-                return nil
-            }
-            sink.arguments(window.bytes[start..<window.position])
-            state = .arguments(checker)
-            return .more
+        case .arguments(var arguments):
+            var bytes: [UInt8] = []
+            let progress = arguments.read(&window, into: &bytes)
+            guard progress != .wrong else { return .malformed("the arguments are no JSON object") }
+            sink.arguments(bytes)
+            state = .arguments(arguments)
+            if progress == .more { return .more }
+            endCall(&window, into: &sink)
         case .program:
             // Up to the next call, or to the end.
             var text: [UInt8] = []
@@ -100,7 +94,7 @@ struct TaggedCallReader: CallReader {
         case .literal(let index):
             let closes = syntax.callCloses.count
             let sectionCloses = closes + syntax.sectionCloses.count
-            if index < afterCall.count { window.position += afterCall[index].count } else { window.position += fences[index - afterCall.count].count }
+            window.position += (afterCall + fences)[index].count
             if index >= closes, index < sectionCloses {
                 return count > 0 ? .done : .malformed("no call in the section")
             }
@@ -159,10 +153,11 @@ struct TaggedCallReader: CallReader {
             guard syntax.mayBeProgram else { return .more }
             return beginProgram(into: &sink)
         }
-        if window.bytes[index] == UInt8(ascii: "{") {
+        let next = window.bytes[index]
+        if syntax.mayBeProgram ? next == UInt8(ascii: "{") : JSONArguments.begin(with: next) {
             window.position = index
             sink.begin(name: name, id: id)
-            state = .arguments(JSONChecker())
+            state = .arguments(JSONArguments())
             return nil
         }
         if syntax.mayBeProgram { return beginProgram(into: &sink) }
