@@ -71,6 +71,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "MoEJSONTests", dependencies: ["MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+        .testTarget(name: "MoETerminalTests", dependencies: ["MoETerminal"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MoETensorsTests", dependencies: ["MoETensors", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
@@ -82,10 +83,11 @@ let package = Package(
         .testTarget(
             name: "MoEJinjaTests", dependencies: ["MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
-        .testTarget(name: "MoETerminalTests", dependencies: ["MoETerminal"], swiftSettings: swiftSettings),
+            name: "MoEChatTests", dependencies: ["MoEChat", "MoEJinja", "MoEJSON", "MoETestSupport"],
+            swiftSettings: swiftSettings),
         .testTarget(
-            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+            name: "MoEGrammarTests", dependencies: ["MoEGrammar", "MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings
+        ),
         .testTarget(
             name: "MoEModelTests", dependencies: ["MoEModel", "MoECompute", "MoETensors", "MoETestSupport"],
             swiftSettings: swiftSettings),

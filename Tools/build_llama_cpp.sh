@@ -20,9 +20,11 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     say "already built in $target"
     exit 0
 fi
-for tool in cmake g++ python3 sha256sum tar; do
-    command -v "$tool" >/dev/null || { say "'$tool' is missing (Debian packages: cmake g++ python3-pip coreutils tar)"; exit 1; }
-done
+missing=()
+command -v cmake >/dev/null || missing+=(cmake)
+command -v g++ >/dev/null || missing+=(g++)
+command -v make >/dev/null || missing+=(make)
+[ ${#missing[@]} -eq 0 ] || "$here/install_packages.sh" llama.cpp "${missing[@]}"
 
 # One build at a time in this folder.
 mkdir -p "$target"

@@ -42,6 +42,16 @@ package struct MatmulPlan: Sendable, Equatable {
         path(rows * perToken / max(experts, 1) >= blasRowsPerExpert && (!quantized || quantizedUsesBLAS))
     }
 
+    /// Whether a row's bits are the same whatever the length of the slice that it is computed in.
+    /// - Parameter quantized: whether all weights are, but for those of routers.
+    package func isRowwise(quantized: Bool) -> Bool {
+        switch mode {
+        case .native, .reference: true
+        case .blas: false
+        case .auto: quantized ? !quantizedUsesBLAS : blasRows == .max && blasRowsPerExpert == .max
+        }
+    }
+
     private static let floatISA = String(cString: moe_kernel_name(Int32(ElementType.f16.rawValue)))
     private static let hasPanelKernels = String(cString: moe_kernel_name(Int32(ElementType.q8_0.rawValue))) != "ref"
 

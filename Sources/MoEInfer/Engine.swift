@@ -27,6 +27,7 @@ package actor Engine {
     private var batch = ForwardBatch()
     private var slices: [Scheduler.Slice] = []
     private var draftBatch = ForwardBatch()
+    private var policies = PolicyNumbers()
 
     /// - Throws: ``ResourceError`` when the engine's thread cannot be started.
     init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) throws {
@@ -69,7 +70,11 @@ package actor Engine {
         let limit = min(options.sampling.maxTokens, contextLength - prompt.count)
         let sequence = Sequence(
             id: id, prompt: prompt, options: options, limit: limit, tokenizer: tokenizer, ticket: ticket,
-            continuation: continuation)
+            continuation: continuation,
+            routingNumbers: (
+                policies.number(of: options.routing.policy(for: .prefill)),
+                policies.number(of: options.routing.policy(for: .decode))
+            ))
         if limit == 0 {
             sequence.finish(.length)
             return
@@ -96,7 +101,7 @@ package actor Engine {
     func collectCancelled() {
         for (id, sequence) in sequences where sequence.ticket.isCancelled {
             sequences[id] = nil
-            scheduler.remove(id: id)
+            scheduler.remove(id: id, content: sequence.content)
         }
     }
 
@@ -138,7 +143,11 @@ package actor Engine {
             draftBatch.reset()
             slices.removeAll(keepingCapacity: true)
         }
-        scheduler.schedule(into: &slices) { sequences[$0]?.planDraft() ?? 0 }
+        scheduler.schedule(into: &slices) {
+            sequences[$0]?.planDraft() ?? 0
+        } content: {
+            sequences[$0]?.content
+        }
         if slices.isEmpty { return }
         largestBatch = max(largestBatch, slices.count)
         try draft(slices)
@@ -165,11 +174,14 @@ package actor Engine {
                     continue
                 }
             }
-            scheduler.remove(id: slice.id)
             sequences[slice.id] = nil
             switch outcome {
-            case .success(let (_, reason)): sequence.finish(reason ?? .stop)
-            case .failure(let error): sequence.continuation.finish(throwing: error)
+            case .success(let (_, reason)):
+                scheduler.remove(id: slice.id, content: sequence.content)
+                sequence.finish(reason ?? .stop)
+            case .failure(let error):
+                scheduler.remove(id: slice.id)
+                sequence.continuation.finish(throwing: error)
             }
         }
     }
@@ -190,7 +202,7 @@ package actor Engine {
     private func fillBatch(_ slices: [Scheduler.Slice]) {
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
-            sequence.begin()
+            sequence.begin(cached: slice.range.lowerBound)
             let routing = sequence.options.routing.policy(for: slice.phase)
             let (count, tokens) = (slice.range.count, sequence.tokens)
             batch.append(

@@ -71,6 +71,8 @@ public enum FinishReason: String, Sendable, Encodable {
 public struct GenerationResult: Sendable {
     public struct Usage: Sendable, Equatable {
         public let promptTokens: Int
+        /// Of these, how many were computed for an earlier request that began alike.
+        public let cachedTokens: Int
         public let completionTokens: Int
         /// nil for a dense model.
         public let moe: MoEUsage?
@@ -83,6 +85,7 @@ public struct GenerationResult: Sendable {
         public let promptSeconds: Double
         /// From the first token to the last.
         public let generationSeconds: Double
+        /// Of the tokens that were not cached.
         public let promptTokensPerSecond: Double
         /// Of the tokens after the first; 0 when there are none.
         public let generationTokensPerSecond: Double

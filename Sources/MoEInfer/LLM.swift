@@ -109,7 +109,10 @@ public final class LLM: Sendable {
         cacheBytes = cache.byteCount
         engine = try Engine(
             runner: runner, tokenizer: try? tokenizer.get(),
-            limits: Scheduler.Limits(sequences: settings.batch, chunk: settings.chunk), contextLength: context)
+            limits: Scheduler.Limits(
+                sequences: settings.batch, chunk: settings.chunk,
+                sharing: Self.sharing(settings, plan: runner.context.plan, weights: file.store, blockSize: blockSize)),
+            contextLength: context)
     }
 
     /// All sequences at full length, or what half of the free memory holds: the scheduler copes with less than all. At least
@@ -117,6 +120,20 @@ public final class LLM: Sendable {
     private static func defaultCache(context: Int, batch: Int, bytesPerPosition: Int) -> Int {
         let budget = MemoryReservation.availableBytes().map { $0 / 2 / max(bytesPerPosition, 1) } ?? .max
         return max(context, min(context * batch, budget))
+    }
+
+    /// Positions of a common beginning that sequences can share: whole blocks where a row's bits do not depend on its slice, else
+    /// whole chunks of prompts.
+    private static func sharing(
+        _ settings: Settings, plan: MatmulPlan, weights: any WeightStore, blockSize: Int
+    ) -> Int? {
+        guard settings.prefixCache == .on else { return nil }
+        let isQuantized = weights.tensorNames.allSatisfy { name in
+            guard let tensor = weights.tensor(named: name), tensor.shape.dimensions.count > 1 else { return true }
+            return tensor.type.isQuantized || name.contains("ffn_gate_inp")
+        }
+        if plan.isRowwise(quantized: isQuantized) { return blockSize }
+        return settings.chunk.isMultiple(of: blockSize) ? settings.chunk : nil
     }
 
     private static func tokenizer(of file: ModelFile, vocabularySize: Int) throws -> Tokenizer {

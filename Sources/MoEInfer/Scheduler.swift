@@ -14,6 +14,9 @@ package import MoEModel
 /// - A prompt is cut at fixed multiples of the chunk size, never by what else is in the step.
 /// - After a preemption the prompt runs in the same chunks and what was generated is replayed token by token, as it ran before.
 ///
+/// - A sequence that begins as an earlier one did takes over that one's blocks (``BlockManager``), whole chunks of it where a row's
+///   bits depend on its slice's length (``Limits/sharing``).
+///
 /// A sequence may draft: guess tokens that are computed in the same step as the one they follow. Drafts take blocks that nobody
 /// else wants in this step, positions count as computed only when they are accepted, and the blocks of the others go back at once.
 package struct Scheduler: Sendable {
@@ -24,11 +27,30 @@ package struct Scheduler: Sendable {
         package var chunk: Int
         /// Prompt slices per step: the bound on how long a prompt holds up the tokens of others.
         package var prefillSlices: Int
+        /// What sequences share of a common beginning is a multiple of so many positions; nil: nothing.
+        package var sharing: Int?
 
-        package init(sequences: Int, chunk: Int, prefillSlices: Int = 1) {
+        package init(sequences: Int, chunk: Int, prefillSlices: Int = 1, sharing: Int? = nil) {
             self.sequences = sequences
             self.chunk = chunk
             self.prefillSlices = prefillSlices
+            self.sharing = sharing
+        }
+    }
+
+    /// What a sequence's blocks hold, for others to find.
+    package struct Content {
+        /// Prompt and generated.
+        package var tokens: [Int32]
+        /// Numbers of the policies that route its prompt and what it generates; nil: one that nobody shares.
+        package var routing: (prefill: Int?, decode: Int?)
+        /// Whether it may take over blocks of others. Not where somebody wants to see every token of it being computed.
+        package var adopts: Bool
+
+        package init(tokens: [Int32], routing: (prefill: Int?, decode: Int?), adopts: Bool = true) {
+            self.tokens = tokens
+            self.routing = routing
+            self.adopts = adopts
         }
     }
 
@@ -57,6 +79,8 @@ package struct Scheduler: Sendable {
         /// The most positions that were ever in the cache.
         var reached = 0
         var blockTable: [Int32] = []
+        /// Of the block table, how many blocks others can find, and the last one's node.
+        var published = (count: 0, node: PrefixCache.root)
         /// Positions after `computed` that the step under way may compute.
         var drafts = 0
     }
@@ -85,9 +109,11 @@ package struct Scheduler: Sendable {
     }
 
     /// Takes a sequence out, running or waiting, and its blocks back at once.
-    package mutating func remove(id: Int) {
+    /// - Parameter content: nil when what the last step computed does not count.
+    package mutating func remove(id: Int, content: Content? = nil) {
         waiting.removeAll { $0.id == id }
         if let index = running.firstIndex(where: { $0.id == id }) {
+            if let content { publish(index, content) }
             blocks.release(&running[index].blockTable)
             running.remove(at: index)
         }
@@ -110,8 +136,17 @@ package struct Scheduler: Sendable {
     /// - Parameters:
     ///   - slices: emptied and filled; a caller that keeps it allocates nothing.
     ///   - drafts: how many tokens a sequence would draft; asked of those that decode and sample.
-    package mutating func schedule(into slices: inout [Slice], drafts: (_ id: Int) -> Int = { _ in 0 }) {
+    ///   - content: what a sequence holds; asked when it starts, and when a block of it is full.
+    package mutating func schedule(
+        into slices: inout [Slice], drafts: (_ id: Int) -> Int = { _ in 0 }, content: (_ id: Int) -> Content? = { _ in nil }
+    ) {
         slices.removeAll(keepingCapacity: true)
+        if limits.sharing != nil {
+            for index in running.indices
+            where running[index].computed >= (running[index].published.count + 1) * blocks.blockSize {
+                if let content = content(running[index].id) { publish(index, content) }
+            }
+        }
         var prefills = 0
         var index = 0
         while index < running.count {
@@ -133,6 +168,7 @@ package struct Scheduler: Sendable {
             slices.isEmpty || blocks.blocks(forPositions: first.tokenCount + 1) <= blocks.freeCount
         {
             var entry = waiting.removeFirst()
+            if let content = content(entry.id) { adopt(&entry, content) }
             let grown = blocks.grow(&entry.blockTable, toPositions: next(entry).upperBound)
             precondition(grown, "a sequence alone does not fit in the cache")
             slices.append(advance(&entry))
@@ -163,12 +199,61 @@ package struct Scheduler: Sendable {
         while !blocks.grow(&running[index].blockTable, toPositions: next(running[index]).upperBound) {
             var youngest = running.removeLast()
             blocks.release(&youngest.blockTable)
-            (youngest.computed, youngest.drafts) = (0, 0)
+            (youngest.computed, youngest.drafts, youngest.published) = (0, 0, (0, PrefixCache.root))
             waiting.insert(youngest, at: 0)
             preemptions += 1
             if index == running.count { return false }
         }
         return true
+    }
+
+    // MARK: Common beginnings
+
+    /// The policy that routed all tokens of a block; nil: none that others could name. A block that has tokens of both phases is
+    /// nobody's where their policies differ.
+    private func routing(_ content: Content, of entry: Entry, block: Int) -> Int? {
+        let isPrompt = (block + 1) * blocks.blockSize <= entry.promptCount
+        return isPrompt || content.routing.decode == content.routing.prefill ? content.routing.prefill : nil
+    }
+
+    private func tokens(_ content: Content, block: Int) -> ArraySlice<Int32> {
+        content.tokens[block * blocks.blockSize..<(block + 1) * blocks.blockSize]
+    }
+
+    /// Starts a sequence with what is computed already of its beginning. Its last token is always left to compute.
+    private mutating func adopt(_ entry: inout Entry, _ content: Content) {
+        guard let sharing = limits.sharing, content.adopts, entry.blockTable.isEmpty else { return }
+        // Where slices matter, only a prompt's own whole chunks are what this sequence would have computed.
+        let last = sharing > blocks.blockSize ? min(entry.promptCount, entry.tokenCount - 1) : entry.tokenCount - 1
+        var found = entry.published
+        while (found.count + 1) * blocks.blockSize <= last, let routing = routing(content, of: entry, block: found.count),
+            let node = blocks.share(
+                tokens(content, block: found.count), routing: routing, after: found.node, into: &entry.blockTable)
+        {
+            found = (found.count + 1, node)
+            if found.count * blocks.blockSize % sharing == 0 { entry.published = found }
+        }
+        entry.computed = entry.published.count * blocks.blockSize
+        blocks.shrink(&entry.blockTable, toPositions: entry.computed)
+    }
+
+    /// Lets others find the blocks that are full by now.
+    private mutating func publish(_ index: Int, _ content: Content) {
+        guard let sharing = limits.sharing else { return }
+        var entry = running[index]
+        defer { running[index] = entry }
+        // Of a prompt's last, shorter slice and of single tokens the bits may be others than of a whole chunk.
+        let whole = sharing > blocks.blockSize ? entry.promptCount / limits.chunk * limits.chunk : entry.computed
+        while (entry.published.count + 1) * blocks.blockSize <= min(entry.computed, whole),
+            let routing = routing(content, of: entry, block: entry.published.count)
+        {
+            let (block, node) = entry.published
+            entry.published = (
+                block + 1,
+                blocks.publish(
+                    tokens(content, block: block), routing: routing, after: node, block: entry.blockTable[block])
+            )
+        }
     }
 
     private func next(_ entry: Entry) -> Range<Int> {

@@ -19,6 +19,8 @@ final class Sequence {
     /// nil: one token a step.
     let draft: SequenceDraft?
     let continuation: Stream.Continuation
+    private let routingNumbers: (prefill: Int?, decode: Int?)
+    private var cachedCount = 0
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
     private let limit: Int
     private var sampler: Sampler
@@ -37,9 +39,10 @@ final class Sequence {
 
     init(
         id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, tokenizer: Tokenizer?, ticket: Engine.Ticket,
-        continuation: Stream.Continuation
+        continuation: Stream.Continuation, routingNumbers: (prefill: Int?, decode: Int?)
     ) {
         self.id = id
+        self.routingNumbers = routingNumbers
         promptCount = prompt.count
         tokens = prompt
         self.options = options
@@ -58,7 +61,17 @@ final class Sequence {
 
     private var generatedCount: Int { tokens.count - promptCount }
 
-    func begin() { if started == nil { started = .now } }
+    /// - Parameter cached: positions that were computed for others.
+    func begin(cached: Int) {
+        guard started == nil else { return }
+        started = .now
+        cachedCount = cached
+    }
+
+    /// What its blocks hold.
+    var content: Scheduler.Content {
+        Scheduler.Content(tokens: tokens, routing: routingNumbers, adopts: options.observer == nil)
+    }
 
     /// Chooses the next token from `[vocabulary]` logits and tells the listener.
     /// - Returns: nil to go on, or why the sequence ends.
@@ -175,11 +188,12 @@ final class Sequence {
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
             tokenExperts: tokenExperts,
             usage: .init(
-                promptTokens: promptCount, completionTokens: generatedCount, moe: statistics.usage,
+                promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
+                moe: statistics.usage,
                 speculation: draft?.usage),
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,
-                promptTokensPerSecond: prompt > 0 ? Double(promptCount) / prompt : 0,
+                promptTokensPerSecond: prompt > 0 ? Double(promptCount - cachedCount) / prompt : 0,
                 generationTokensPerSecond: generation > 0 ? Double(max(0, generatedCount - 1)) / generation : 0),
             layers: statistics.layers)
     }

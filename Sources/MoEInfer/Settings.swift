@@ -19,6 +19,7 @@ import SystemPackage
 /// | `batch` | `MOE_BATCH` | sequences that run together |
 /// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch`, as far as half of the free memory goes |
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
+/// | `prefix.cache` | `MOE_PREFIX_CACHE` | `on` (default): a prompt that begins as an earlier one did starts with what is computed of it |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
     /// nil: one per CPU of ``cpuAffinity``, or else as many as this process has cores' worth of time.
@@ -33,6 +34,7 @@ public struct Settings: Sendable, Equatable {
     public var batch = 8
     public var cache: Int?
     public var chunk = 512
+    public var prefixCache = PrefixCaching.on
     public var blasLibrary: String?
 
     public init() {}
@@ -111,8 +113,15 @@ public struct Settings: Sendable, Equatable {
         batch = try await reader.integer("batch", Self.batchRange) ?? batch
         cache = try await reader.integer("cache", Self.cacheRange)
         chunk = try await reader.integer("chunk", Self.chunkRange) ?? chunk
+        prefixCache = try await reader.choice("prefix.cache") ?? prefixCache
         blasLibrary = try await reader.text("blas.library")
     }
+}
+
+/// Whether sequences that begin alike share what is computed of their beginning. Their text is the same either way; their usage counts
+/// what was computed.
+public enum PrefixCaching: String, Sendable, CaseIterable {
+    case on, off
 }
 
 /// Where memory goes that the engine's threads touch first, on machines with several NUMA nodes.

@@ -110,6 +110,7 @@ enum Figures {
 struct GenerateReport: Encodable {
     struct Usage: Encodable {
         let promptTokens: Int
+        let cachedTokens: Int
         let completionTokens: Int
         let moe: MoEUsage?
         let speculation: SpeculationUsage?
@@ -137,7 +138,8 @@ struct GenerateReport: Encodable {
         tokenExperts = result.tokenExperts.isEmpty ? nil : result.tokenExperts
         self.layers = layers ? result.layers : nil
         usage = Usage(
-            promptTokens: result.usage.promptTokens, completionTokens: result.usage.completionTokens,
+            promptTokens: result.usage.promptTokens, cachedTokens: result.usage.cachedTokens,
+            completionTokens: result.usage.completionTokens,
             moe: result.usage.moe, speculation: result.usage.speculation)
         timings = Timings(
             loadSeconds: loadSeconds, promptTokensPerSecond: result.timings.promptTokensPerSecond,

@@ -8,7 +8,7 @@ import Testing
 
 /// A sequence's text must not depend on what else runs. For every policy but the batch-aware ones: the same tokens, log
 /// probabilities, expert counts, router logits and combine weights, bit for bit, alone, among seven other prompts, and after
-/// preemptions. (There is no prefix cache yet; when there is one, a hit belongs here.)
+/// preemptions. Prefixes are not shared here, because usage counts what was computed: `PrefixCacheTests` has those.
 @Suite struct BatchInvarianceTests {
     static let prompts = [
         "The history of the city", "In 1945 the", "A", "The river flows through the north of the country and then",
@@ -30,6 +30,7 @@ import Testing
         settings.threads = 2
         settings.context = 256
         settings.cache = cache
+        settings.prefixCache = .off
         return try await LLM.load(EngineTests.model, options: EngineOptions(settings: settings))
     }
 

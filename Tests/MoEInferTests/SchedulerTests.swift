@@ -49,7 +49,7 @@ import Testing
             precondition(steps < limit, "no end")
             let slices = scheduler.schedule()
             #expect(!slices.isEmpty, "every step makes progress")
-            let used = slices.flatMap(\.blockTable)
+            let used = slices.flatMap(\.blockTable)  // nothing is shared: no content is given
             #expect(Set(used).count == used.count, "no block serves two sequences")
             for slice in slices {
                 history[slice.id, default: []].append(slice)

@@ -42,6 +42,12 @@ public struct Rerouting: RoutingPolicy {
 
     public var wrapped: (any RoutingPolicy)? { base }
 
+    public func isSame(as other: any RoutingPolicy) -> Bool {
+        guard let other = other as? Rerouting else { return false }
+        return (margin, entropy, deviations, added) == (other.margin, other.entropy, other.deviations, other.added)
+            && base.isSame(as: other.base)
+    }
+
     public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy {
         Rerouting(try base.resolved(native), margin: margin, entropy: entropy, deviations: deviations, added: added)
     }

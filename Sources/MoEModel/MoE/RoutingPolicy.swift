@@ -103,6 +103,10 @@ public protocol RoutingPolicy: Sendable {
 
     /// The policy that this one adds to. Default: nil.
     var wrapped: (any RoutingPolicy)? { get }
+
+    /// Whether `other` gives every token the same experts and weights: what one request computed of a prompt then serves another
+    /// that begins alike. Default: equality where the policy is `Equatable`, else false: nothing is shared.
+    func isSame(as other: any RoutingPolicy) -> Bool
 }
 
 extension RoutingPolicy {
@@ -113,6 +117,7 @@ extension RoutingPolicy {
     public func weightScale(layer: Int, count: Int) -> Float { 1 }
     public var batchPolicy: BatchPolicy? { nil }
     public var wrapped: (any RoutingPolicy)? { nil }
+    public func isSame(as other: any RoutingPolicy) -> Bool { false }
 
     /// The policy that counts, within whatever wraps it.
     package var innermost: any RoutingPolicy {
@@ -130,4 +135,8 @@ extension RoutingPolicy {
     }
 
     public func resolved(_ native: (NativeRouting) throws -> any RoutingPolicy) throws -> any RoutingPolicy { self }
+}
+
+extension RoutingPolicy where Self: Equatable {
+    public func isSame(as other: any RoutingPolicy) -> Bool { (other as? Self) == self }
 }
