@@ -132,9 +132,12 @@ import Testing
             default: Issue.record("\(event)")
             }
         }
-        let plain = try await llm.complete(prompt.text, options: options.generation)
-        #expect(result?.generation.tokens == plain.tokens && result?.finishReason == .length)
-        #expect(content == plain.text && result?.message.content == content)
+        var plain: GenerationResult?
+        for try await event in llm.generate(tokens: prompt.tokens, options: options.generation) {
+            if case .finished(let final) = event { plain = final }
+        }
+        #expect(result?.generation.tokens == plain?.tokens && result?.finishReason == .length)
+        #expect(content == plain?.text && result?.message.content == content)
     }
 
     @Test func whatThePromptOpensIsReasoning() async throws {

@@ -13,7 +13,8 @@ public struct SuggestedSampling: Sendable, Equatable {
     public var minP: Float?
     public var repetitionPenalty: Float?
 
-    init() {}
+    /// Nothing is said.
+    public init() {}
 
     /// - Throws: ``ModelFileError`` for a value that cannot be.
     init(temperature: Double?, topK: Int?, topP: Double?, minP: Double?, repetitionPenalty: Double?, file: String) throws {

@@ -182,7 +182,8 @@ extension ChatSession {
         say("last answer: " + Figures.line(last))
         let used = last.usage.promptTokens + last.usage.completionTokens
         say(
-            "all \(totals.answers): \(totals.promptTokens) tokens read, \(totals.completionTokens) written,"
-                + " \(Figures.number(totals.seconds)) s; \(used) of \(llm.contextLength) tokens of context used")
+            "all \(totals.answers): \(totals.promptTokens) tokens read (\(totals.cachedTokens) were known),"
+                + " \(totals.completionTokens) written, \(Figures.number(totals.seconds)) s; \(used) of \(llm.contextLength) tokens of context used"
+        )
     }
 }

@@ -184,6 +184,8 @@ actor ChatSession {
 struct ChatTotals {
     private(set) var answers = 0
     private(set) var promptTokens = 0
+    /// Of these, those whose keys and values were there already.
+    private(set) var cachedTokens = 0
     private(set) var completionTokens = 0
     private(set) var seconds = 0.0
     private(set) var last: GenerationResult?
@@ -192,6 +194,7 @@ struct ChatTotals {
         let generation = result.generation
         answers += 1
         promptTokens += generation.usage.promptTokens
+        cachedTokens += generation.usage.cachedTokens
         completionTokens += generation.usage.completionTokens
         seconds += generation.timings.promptSeconds + generation.timings.generationSeconds
         last = generation
