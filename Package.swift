@@ -48,12 +48,13 @@ let package = Package(
         .target(name: "MoETokenizer", dependencies: ["CPCRE2", "MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEJinja", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEChat", dependencies: ["MoEJinja", "MoEJSON"], swiftSettings: swiftSettings),
+        .target(name: "MoETerminal", swiftSettings: swiftSettings),
         .target(name: "MoEGrammar", dependencies: ["MoEJSON"], swiftSettings: swiftSettings),
         .target(name: "MoEModel", dependencies: ["MoECompute", "MoETensors"], swiftSettings: swiftSettings),
         .target(
             name: "MoEInfer",
             dependencies: [
-                "MoEModel", "MoETokenizer", "MoEChat", "MoEGrammar", "MoECompute", "MoETensors",
+                "MoEModel", "MoETokenizer", "MoEChat", "MoEJinja", "MoEJSON", "MoEGrammar", "MoECompute", "MoETensors",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Configuration", package: "swift-configuration"),
@@ -62,7 +63,7 @@ let package = Package(
         .executableTarget(
             name: "moe-infer",
             dependencies: [
-                "MoEInfer", "CMoEDemoModel",
+                "MoEInfer", "MoETerminal", "CMoEDemoModel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -73,6 +74,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "MoEJSONTests", dependencies: ["MoEJSON", "MoETestSupport"], swiftSettings: swiftSettings),
+        .testTarget(name: "MoETerminalTests", dependencies: ["MoETerminal"], swiftSettings: swiftSettings),
         .testTarget(
             name: "MoETensorsTests", dependencies: ["MoETensors", "MoETestSupport"], swiftSettings: swiftSettings),
         .testTarget(

@@ -16,8 +16,7 @@ fi
 python=$cache/venv/bin/python
 # The last release on PyPI whose source package carries the suite as a folder.
 if [ ! -d "$cache/suite" ]; then
-  "$cache/venv/bin/pip" -q download --no-deps --no-binary :all: --no-build-isolation -d "$cache" jsonschema==4.9.1 2>/dev/null ||
-    "$python" Tools/grammar/oracle.py fetch "$cache/jsonschema-4.9.1.tar.gz"
+  "$cache/venv/bin/pip" -q download --disable-pip-version-check --no-deps --no-binary jsonschema -d "$cache" jsonschema==4.9.1
   mkdir -p "$cache/suite"
   tar xzf "$cache"/jsonschema-4.9.1.tar.gz -C "$cache/suite" --strip-components=2 jsonschema-4.9.1/json
 fi

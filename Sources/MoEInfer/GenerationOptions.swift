@@ -11,6 +11,9 @@ public struct GenerationOptions: Sendable {
     public var speculation = Speculation.off
     /// What the text must be; nil: anything. A text that reaches `maxTokens`, or a stop text, ends before it is complete.
     public var grammar: Grammar?
+    /// Whether the text has the names of special tokens in it, as `<|channel|>`, which it otherwise leaves out: who takes answers
+    /// apart needs them. Never that of a token that ends a generation.
+    public var namesSpecialTokens = false
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
 

@@ -5,6 +5,7 @@ import MoEGrammar
 import MoEModel
 import MoETensors
 public import MoETokenizer
+import Synchronization
 
 /// How an engine is set up.
 public struct EngineOptions: Sendable {
@@ -26,6 +27,8 @@ public final class LLM: Sendable {
     public static let engineVersion = "0.1.0"
 
     private let loadedTokenizer: Result<Tokenizer, any Error>
+    let chatFacts: Result<ModelChatFacts, any Error>
+    let knownChatFormat = Mutex<ChatFormat?>(nil)
     /// - Throws: why the model's files have no tokenizer that this version knows; logits and generation by token ids work
     ///   without.
     public var tokenizer: Tokenizer { get throws { try loadedTokenizer.get() } }
@@ -96,6 +99,7 @@ public final class LLM: Sendable {
 
         threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
+        chatFacts = Result { try ModelChatFacts(file, tokenizer: try? tokenizer.get()) }
         identity = ModelIdentity(file.store)
         gate = GateSizes(configuration)
         loadedProfile = Result { () throws(ModelFileError) in try file.profile() }

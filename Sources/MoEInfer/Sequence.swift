@@ -59,7 +59,7 @@ final class Sequence {
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
         self.tokenizer = tokenizer
-        decoder = tokenizer.map { StreamingDecoder($0) }
+        decoder = tokenizer.map { StreamingDecoder($0, skipSpecial: !options.namesSpecialTokens) }
         stops = StopMatcher(options.sampling.stop)
     }
 

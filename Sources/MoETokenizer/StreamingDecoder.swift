@@ -6,15 +6,23 @@
 /// Bytes that can become no character are U+FFFD.
 public struct StreamingDecoder: Sendable {
     private let tokenizer: Tokenizer
+    private let skipSpecial: Bool
     private var pending: [UInt8] = []
 
-    public init(_ tokenizer: Tokenizer) {
+    /// - Parameter skipSpecial: leave special tokens out instead of writing their names. Those that end a generation are left out
+    ///   always.
+    public init(_ tokenizer: Tokenizer, skipSpecial: Bool = true) {
         self.tokenizer = tokenizer
+        self.skipSpecial = skipSpecial
     }
 
-    /// The text that `token` completes; empty while a character is incomplete, and for special tokens.
+    /// The text that `token` completes; empty while a character is incomplete, and for special tokens that are left out.
     public mutating func append(_ token: Int32) -> String {
-        tokenizer.append(bytesOf: token, to: &pending)
+        if !skipSpecial, tokenizer.isSpecial(token), !tokenizer.endOfGeneration.contains(token) {
+            pending.append(contentsOf: tokenizer.vocabulary.content(of: token))
+        } else {
+            tokenizer.append(bytesOf: token, to: &pending)
+        }
         guard !pending.isEmpty else { return "" }
         let complete = pending.count - Self.incompleteSuffix(of: pending)
         guard complete > 0 else { return "" }

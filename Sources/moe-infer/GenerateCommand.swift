@@ -61,7 +61,11 @@ struct GenerateCommand: AsyncParsableCommand {
             for try await event in llm.generate(text, options: request) {
                 switch event {
                 case .token(let token):
-                    if !quiet { Terminal.write(showExperts ? Self.marked(token, most: most) : token.text) }
+                    if !quiet {
+                        Terminal.write(
+                            showExperts
+                                ? ExpertColour.marked(token.text, experts: token.meanExperts, most: most) : token.text)
+                    }
                 case .text(let text): if !quiet { Terminal.write(text) }
                 case .finished(let final): result = final
                 }
@@ -77,20 +81,6 @@ struct GenerateCommand: AsyncParsableCommand {
             if stats, !result.layers.isEmpty { Terminal.error("\n" + Figures.table(layers: result.layers)) }
             Terminal.error(Figures.line(result))
         }
-    }
-}
-
-extension GenerateCommand {
-    /// - Parameter most: k of the model.
-    private static func marked(_ token: GeneratedToken, most: Int) -> String {
-        guard let experts = token.meanExperts, !token.text.isEmpty else { return token.text }
-        if Terminal.outputIsTerminal {
-            return ExpertColour.text(token.text, heat: (experts - 1) / Double(max(1, most - 1)))
-        }
-        let digits = "\(Int(experts.rounded()))".unicodeScalars.map { Character(Unicode.Scalar($0.value + 0x2050)!) }
-        // Before the space or the newline that may end a token.
-        let end = token.text.lastIndex { !$0.isWhitespace }.map(token.text.index(after:)) ?? token.text.startIndex
-        return token.text[..<end] + String(digits) + token.text[end...]
     }
 }
 

@@ -15,6 +15,7 @@ struct MoEInferCommand: AsyncParsableCommand {
 
             EXAMPLES
               moe-infer generate "Once upon a time" --max-tokens 64
+              moe-infer chat --model olmoe.gguf
               moe-infer generate --model olmoe.gguf --routing top-p:p=0.7,min=1,max=8 "The capital of France is"
               moe-infer bench --model olmoe.gguf --routing static:k=4 --json
               moe-infer inspect --model olmoe.gguf
@@ -25,7 +26,8 @@ struct MoEInferCommand: AsyncParsableCommand {
             """,
         version: LLM.engineVersion,
         subcommands: [
-            GenerateCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self, BenchCommand.self,
+            GenerateCommand.self, ChatCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self,
+            BenchCommand.self,
             RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, CompareCommand.self,
             CertifyCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
         ])

@@ -67,16 +67,3 @@ struct RouteCommand: AsyncParsableCommand {
     }
 
 }
-
-/// Tokens in colours: cool for one expert, warm for the most. Plain text where nobody watches.
-enum ExpertColour {
-    static func text(_ text: String, heat: Double) -> String {
-        guard Terminal.outputIsTerminal else { return text }
-        // Colours of the 256: blue, cyan, green, yellow, orange, red.
-        let palette = [25, 31, 37, 71, 107, 143, 179, 173, 167, 160]
-        let colour = palette[min(palette.count - 1, Int(heat * Double(palette.count)))]
-        // A newline carries no colour.
-        return text.split(separator: "\n", omittingEmptySubsequences: false)
-            .map { $0.isEmpty ? "" : "\u{1B}[48;5;\(colour);38;5;15m\($0)\u{1B}[0m" }.joined(separator: "\n")
-    }
-}

@@ -8,6 +8,10 @@ import Synchronization
 enum Terminal {
     static let errorIsTerminal = isatty(STDERR_FILENO) == 1
     static let outputIsTerminal = isatty(STDOUT_FILENO) == 1
+    /// Whether standard output may be styled: a terminal that can, and a person who did not refuse (no-color.org).
+    static let hasColours = outputIsTerminal && !isDumb && (getenv("NO_COLOR").map { $0.pointee == 0 } ?? true)
+    /// A terminal that knows no escape sequences.
+    static let isDumb = ["", "dumb"].contains(getenv("TERM").map { String(cString: $0) } ?? "")
     nonisolated(unsafe) private static var lineIsOpen = false
     nonisolated(unsafe) fileprivate static var barIsShown = false
 

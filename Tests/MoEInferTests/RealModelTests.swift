@@ -40,6 +40,33 @@ struct RealModelTests {
         #expect(status == 0, "\(code)\n\(output)")
     }
 
+    // MARK: Agreement with transformers
+
+    /// `AutoTokenizer.from_pretrained(…, gguf_file=…).apply_chat_template(messages, add_generation_prompt=True)` of transformers 5 on the
+    /// same files.
+    @Test func conversationsAreTransformersTokens() async throws {
+        let messages = [
+            ChatMessage(role: "user", content: "Count to three."), ChatMessage(role: "assistant", content: "1, 2, 3"),
+            ChatMessage(role: "user", content: "漢字\n\n and é?"),
+        ]
+        #expect(
+            try await RealModel.smolLM2.load().chatPrompt(messages).tokens == [
+                1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2,
+                198,
+                1, 4093, 198, 9825, 288, 1296, 30, 2, 198, 1, 520, 9531, 198, 33, 28, 216, 34, 28, 216, 35, 2, 198, 1, 4093,
+                198,
+                177, 137, 112, 36518, 1116, 284, 26411, 47, 2, 198, 1, 520, 9531, 198,
+            ])
+        #expect(
+            try await RealModel.qwenCoder.load().chatPrompt(messages).tokens == [
+                151644, 8948, 198, 2610, 525, 1207, 16948, 11, 3465, 553, 54364, 14817, 13, 1446, 525, 264, 10950, 17847,
+                13,
+                151645, 198, 151644, 872, 198, 2507, 311, 2326, 13, 151645, 198, 151644, 77091, 198, 16, 11, 220, 17, 11,
+                220, 18,
+                151645, 198, 151644, 872, 198, 110007, 18600, 271, 323, 3958, 30, 151645, 198, 151644, 77091, 198,
+            ])
+    }
+
     // MARK: Agreement with llama.cpp
 
     @Test(arguments: GreedyReference.all)

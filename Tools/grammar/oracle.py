@@ -209,18 +209,9 @@ def judge_gbnf(arguments):
     return 1 if failures else 0
 
 
-def fetch(arguments):
-    """The source package that carries the suite, from PyPI."""
-    import urllib.request
-    with urllib.request.urlopen("https://pypi.org/pypi/jsonschema/4.9.1/json") as page:
-        files = json.load(page)["urls"]
-    url = next(file["url"] for file in files if file["filename"].endswith(".tar.gz"))
-    urllib.request.urlretrieve(url, arguments.cases)
-
-
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("action", choices=["make", "judge", "vocabulary", "fetch", "make-gbnf", "judge-gbnf"])
+    parser.add_argument("action", choices=["make", "judge", "vocabulary", "make-gbnf", "judge-gbnf"])
     parser.add_argument("cases")
     parser.add_argument("answers", nargs="?")
     parser.add_argument("--suite")
@@ -230,7 +221,7 @@ def main():
     parser.add_argument("--show", type=int, default=40)
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
-    sys.exit({"make": make, "judge": judge, "vocabulary": vocabulary, "fetch": fetch,
+    sys.exit({"make": make, "judge": judge, "vocabulary": vocabulary,
               "make-gbnf": make_gbnf, "judge-gbnf": judge_gbnf}[arguments.action](arguments))
 
 

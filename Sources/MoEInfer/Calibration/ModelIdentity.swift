@@ -125,7 +125,7 @@ extension LLM {
 
     /// A request's routing for this model: what is nil or ``NativeRouting`` becomes the model's own.
     /// - Throws: ``RequestError`` when a policy does not fit the model, or a learned one was made for another.
-    func check(_ routing: RoutingChoice) throws -> RoutingChoice {
+    package func check(_ routing: RoutingChoice) throws -> RoutingChoice {
         let checked = RoutingChoice(
             prefill: try check(policy: routing.prefill), decode: try check(policy: routing.decode))
         batchPolicyLog.note(checked)
