@@ -172,7 +172,8 @@ import Testing
             return slices[0].range.lowerBound
         }
         let (first, second) = ((0..<25).map { Int32($0) }, (100..<125).map { Int32($0) })
-        #expect(run(1, first) == 0 && run(2, second) == 0)  // 3 full blocks each, 6 in all; the fourth evicts one of the first's
+        // 3 full blocks each, 6 in all; the fourth of the second evicts one of the first's.
+        #expect(run(1, first) == 0 && run(2, second) == 0)
         #expect(run(3, second) == 24)
         #expect(run(4, first) == 16, "the last block of the oldest gave way")
     }

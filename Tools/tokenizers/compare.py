@@ -55,8 +55,11 @@ class SentencePiece:
         return self.processor.encode(text)
 
     def decode(self, ids):
-        # An unknown token is written as this; here it contributes nothing.
-        return self.processor.decode(ids).replace(" \u2047 ", "")
+        # An unknown token is written as " ⁇ " and keeps the space before it; in this project it contributes nothing, so that a space
+        # that it leaves at the beginning goes, as it would without it.
+        text = self.processor.decode(ids)
+        known = text.replace(" \u2047 ", "")
+        return known.removeprefix(" ") if text.startswith(" \u2047 ") else known
 
 
 class TikToken:
