@@ -124,18 +124,17 @@ public final class LLM: Sendable {
         return max(context, min(context * batch, budget))
     }
 
-    /// Positions of a common beginning that sequences can share: whole blocks where a row's bits do not depend on its slice, else
-    /// whole chunks of prompts.
+    /// What sequences can share of a common beginning without a bit that differs.
     private static func sharing(
         _ settings: Settings, plan: MatmulPlan, weights: any WeightStore, blockSize: Int
-    ) -> Int? {
+    ) -> Scheduler.Sharing? {
         guard settings.prefixCache == .on else { return nil }
         let isQuantized = weights.tensorNames.allSatisfy { name in
             guard let tensor = weights.tensor(named: name), tensor.shape.dimensions.count > 1 else { return true }
             return tensor.type.isQuantized || name.contains("ffn_gate_inp")
         }
-        if plan.isRowwise(quantized: isQuantized) { return blockSize }
-        return settings.chunk.isMultiple(of: blockSize) ? settings.chunk : nil
+        if plan.isRowwise(quantized: isQuantized) { return .blocks }
+        return settings.chunk.isMultiple(of: blockSize) ? .chunks : nil
     }
 
     private static func tokenizer(of file: ModelFile, vocabularySize: Int) throws -> Tokenizer {

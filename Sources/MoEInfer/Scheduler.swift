@@ -27,10 +27,10 @@ package struct Scheduler: Sendable {
         package var chunk: Int
         /// Prompt slices per step: the bound on how long a prompt holds up the tokens of others.
         package var prefillSlices: Int
-        /// What sequences share of a common beginning is a multiple of so many positions; nil: nothing.
-        package var sharing: Int?
+        /// What sequences share of a common beginning; nil: nothing.
+        package var sharing: Sharing?
 
-        package init(sequences: Int, chunk: Int, prefillSlices: Int = 1, sharing: Int? = nil) {
+        package init(sequences: Int, chunk: Int, prefillSlices: Int = 1, sharing: Sharing? = nil) {
             self.sequences = sequences
             self.chunk = chunk
             self.prefillSlices = prefillSlices
@@ -83,6 +83,14 @@ package struct Scheduler: Sendable {
         var published = (count: 0, node: PrefixCache.root)
         /// Positions after `computed` that the step under way may compute.
         var drafts = 0
+    }
+
+    /// In what units sequences share their beginnings.
+    package enum Sharing: Sendable, Equatable {
+        /// Any full block: a row's bits do not depend on the slice that it was computed in.
+        case blocks
+        /// A prompt's whole chunks: what the other sequence would have computed itself. A chunk is a whole number of blocks.
+        case chunks
     }
 
     package let limits: Limits
@@ -223,15 +231,15 @@ package struct Scheduler: Sendable {
     /// Starts a sequence with what is computed already of its beginning. Its last token is always left to compute.
     private mutating func adopt(_ entry: inout Entry, _ content: Content) {
         guard let sharing = limits.sharing, content.adopts, entry.blockTable.isEmpty else { return }
-        // Where slices matter, only a prompt's own whole chunks are what this sequence would have computed.
-        let last = sharing > blocks.blockSize ? min(entry.promptCount, entry.tokenCount - 1) : entry.tokenCount - 1
+        let unit = sharing == .chunks ? limits.chunk : blocks.blockSize
+        let last = sharing == .chunks ? min(entry.promptCount, entry.tokenCount - 1) : entry.tokenCount - 1
         var found = entry.published
         while (found.count + 1) * blocks.blockSize <= last, let routing = routing(content, of: entry, block: found.count),
             let node = blocks.share(
                 tokens(content, block: found.count), routing: routing, after: found.node, into: &entry.blockTable)
         {
             found = (found.count + 1, node)
-            if found.count * blocks.blockSize % sharing == 0 { entry.published = found }
+            if (found.count * blocks.blockSize).isMultiple(of: unit) { entry.published = found }
         }
         entry.computed = entry.published.count * blocks.blockSize
         blocks.shrink(&entry.blockTable, toPositions: entry.computed)
@@ -243,7 +251,7 @@ package struct Scheduler: Sendable {
         var entry = running[index]
         defer { running[index] = entry }
         // Of a prompt's last, shorter slice and of single tokens the bits may be others than of a whole chunk.
-        let whole = sharing > blocks.blockSize ? entry.promptCount / limits.chunk * limits.chunk : entry.computed
+        let whole = sharing == .chunks ? entry.promptCount / limits.chunk * limits.chunk : entry.computed
         while (entry.published.count + 1) * blocks.blockSize <= min(entry.computed, whole),
             let routing = routing(content, of: entry, block: entry.published.count)
         {

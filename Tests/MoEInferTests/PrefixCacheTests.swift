@@ -86,10 +86,10 @@ import Testing
     }
 
     /// sgemm's sums depend on the rows that it is given: under BLAS only whole chunks are taken over.
-    @Test func wholeChunksUnderBLAS() async throws {
-        let set: (inout Settings) -> Void = {
+    @Test(arguments: [32, 64]) func wholeChunksUnderBLAS(chunk: Int) async throws {
+        let set: @Sendable (inout Settings) -> Void = {
             $0.gemm = .blas
-            $0.chunk = 64
+            $0.chunk = chunk
         }
         let fresh = try await Self.llm {
             set(&$0)
@@ -102,7 +102,7 @@ import Testing
         let (expected, found) = (
             try await fresh.complete(prompt, options: options), try await shared.complete(prompt, options: options)
         )
-        #expect(found.usage.cachedTokens > 0 && found.usage.cachedTokens % 64 == 0)
+        #expect(found.usage.cachedTokens > 0 && found.usage.cachedTokens % chunk == 0)
         #expect(found.usage.cachedTokens <= first.usage.promptTokens)
         #expect(found.tokens == expected.tokens)
         #expect(found.logprobs == expected.logprobs)
@@ -136,7 +136,7 @@ import Testing
 
     @Test func sharedBlocksStayUntilTheLastUserLeaves() {
         var scheduler = Scheduler(
-            limits: .init(sequences: 4, chunk: 16, sharing: 8), blocks: BlockManager(blockCount: 8, blockSize: 8))
+            limits: .init(sequences: 4, chunk: 16, sharing: .blocks), blocks: BlockManager(blockCount: 8, blockSize: 8))
         let content = Scheduler.Content(tokens: Array(0..<32), routing: (0, 0))
         func step() -> [Scheduler.Slice] {
             var slices: [Scheduler.Slice] = []
@@ -162,7 +162,7 @@ import Testing
     /// What is left of a prefix gives way from its end, and the least recently used first.
     @Test func evictsTheOldestFromItsEnd() {
         var scheduler = Scheduler(
-            limits: .init(sequences: 1, chunk: 64, sharing: 8), blocks: BlockManager(blockCount: 6, blockSize: 8))
+            limits: .init(sequences: 1, chunk: 64, sharing: .blocks), blocks: BlockManager(blockCount: 6, blockSize: 8))
         func run(_ id: Int, _ tokens: [Int32]) -> Int {
             let content = Scheduler.Content(tokens: tokens, routing: (0, 0))
             var slices: [Scheduler.Slice] = []
@@ -182,7 +182,7 @@ import Testing
     @Test func randomTraffic() {
         var random = SplitMix64(state: 9)
         for _ in 0..<50 {
-            let sharing = Bool.random(using: &random) ? 8 : 16
+            let sharing: Scheduler.Sharing = Bool.random(using: &random) ? .blocks : .chunks
             var scheduler = Scheduler(
                 limits: .init(sequences: 3, chunk: 16, sharing: sharing), blocks: BlockManager(blockCount: 9, blockSize: 8))
             var contents: [Int: Scheduler.Content] = [:]
