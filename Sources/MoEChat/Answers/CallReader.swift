@@ -6,6 +6,27 @@ protocol CallReader: Sendable {
     mutating func read(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress
 }
 
+/// A reader that goes from state to state.
+protocol SteppedCallReader: CallReader {
+    /// - Returns: nil where there may be more to do.
+    mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress?
+    /// Whether what was read so far is a guess: if no more comes it was text, and never a call.
+    var mayBeText: Bool { get }
+}
+
+extension SteppedCallReader {
+    var mayBeText: Bool { false }
+
+    mutating func read(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress {
+        while true {
+            guard let progress = step(&window, into: &sink) else { continue }
+            guard progress == .more, window.isFinal, mayBeText else { return progress }
+            window.position = window.bytes.count
+            return .text
+        }
+    }
+}
+
 enum CallProgress: Sendable, Equatable {
     /// Everything that could be taken is taken.
     case more

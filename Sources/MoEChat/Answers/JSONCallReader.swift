@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Reads calls that are JSON objects.
-struct JSONCallReader: CallReader {
+struct JSONCallReader: SteppedCallReader {
     private enum State: Sendable {
         case opening
         /// Before, between and after objects.
@@ -43,17 +43,9 @@ struct JSONCallReader: CallReader {
         skipped = skipping
     }
 
-    mutating func read(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress {
-        while true {
-            guard let progress = step(&window, into: &sink) else { continue }
-            guard progress == .more, window.isFinal, syntax.isGuess, !hasBegun else { return progress }
-            window.position = window.bytes.count
-            return .text
-        }
-    }
+    var mayBeText: Bool { syntax.isGuess && !hasBegun }
 
-    /// nil: there may be more to do.
-    private mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
+    mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
         switch state {
         case .opening:
             window.position += skipped

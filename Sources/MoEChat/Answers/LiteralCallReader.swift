@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Reads calls that are written as in a program.
-struct LiteralCallReader: CallReader {
+struct LiteralCallReader: SteppedCallReader {
     private enum State: Sendable {
         case opening
         case between
@@ -24,16 +24,9 @@ struct LiteralCallReader: CallReader {
         nameEnds = [(syntax.isGemma ? "{" : "(").bytes]
     }
 
-    mutating func read(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress {
-        while true {
-            guard let progress = step(&window, into: &sink) else { continue }
-            guard progress == .more, window.isFinal, syntax.mustBeKnown, !hasBegun else { return progress }
-            window.position = window.bytes.count
-            return .text
-        }
-    }
+    var mayBeText: Bool { syntax.mustBeKnown && !hasBegun }
 
-    private mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
+    mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
         switch state {
         case .opening:
             window.position += skipped

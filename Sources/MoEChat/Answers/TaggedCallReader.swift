@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Reads calls that have a header with the name, and then JSON arguments.
-struct TaggedCallReader: CallReader {
+struct TaggedCallReader: SteppedCallReader {
     private enum State: Sendable {
         case opening
         case between
@@ -33,13 +33,7 @@ struct TaggedCallReader: CallReader {
         }
     }
 
-    mutating func read(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress {
-        while true {
-            if let progress = step(&window, into: &sink) { return progress }
-        }
-    }
-
-    private mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
+    mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
         switch state {
         case .opening:
             window.position += skipped

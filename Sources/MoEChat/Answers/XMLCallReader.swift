@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Reads calls whose parameters stand in tags, and makes JSON of them.
-struct XMLCallReader: CallReader {
+struct XMLCallReader: SteppedCallReader {
     private enum State: Sendable {
         case opening
         case between
@@ -53,13 +53,7 @@ struct XMLCallReader: CallReader {
         quotedEnds = [("]]>" + syntax.valueClose).bytes]
     }
 
-    mutating func read(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress {
-        while true {
-            if let progress = step(&window, into: &sink) { return progress }
-        }
-    }
-
-    private mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
+    mutating func step(_ window: inout TextWindow, into sink: inout AnswerSink) -> CallProgress? {
         switch state {
         case .opening:
             window.position += skipped
