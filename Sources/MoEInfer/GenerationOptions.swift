@@ -79,6 +79,8 @@ public struct GenerationResult: Sendable {
         public let completionTokens: Int
         /// nil for a dense model.
         public let moe: MoEUsage?
+        /// The model's time for it: of steps that it shared with others, its share of their rows.
+        public let modelSeconds: Double
         /// nil unless the request asked for it.
         public let speculation: SpeculationUsage?
     }
@@ -98,6 +100,8 @@ public struct GenerationResult: Sendable {
     /// Without the end-of-text token.
     public let tokens: [Int32]
     public let finishReason: FinishReason
+    /// Which of the request's stop texts ended it; nil: none.
+    public let stopText: String?
     public let logprobs: [TokenLogprobs]
     /// ``GeneratedToken/meanExperts`` by token; empty for a dense model.
     public let tokenExperts: [Double]

@@ -47,14 +47,16 @@ public final class LLM: Sendable {
     /// What the file carries, and where.
     let loadedProfile: Result<RoutingProfile?, ModelFileError>
     let profilePlace: String
-    var layerCount: Int { gate.layerCount }
+    package var layerCount: Int { gate.layerCount }
     let batchPolicyLog = BatchPolicyLog()
     private let grammarVocabulary = GrammarVocabulary()
     /// k, the experts that the model was trained with per token; 0 for a dense model.
     public var expertsPerToken: Int { gate.expertsPerToken }
-    var expertCount: Int { gate.expertCount }
+    package var expertCount: Int { gate.expertCount }
     /// Worker threads, the caller's among them.
-    let threads: Int
+    package let threads: Int
+    /// Sequences that run together.
+    package var batchLimit: Int { settings.batch }
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
     ///

@@ -205,11 +205,11 @@ final class Sequence {
         }
         let (prompt, generation) = (seconds(started, firstToken), seconds(firstToken, lastToken))
         return GenerationResult(
-            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
+            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, stopText: stops.found, logprobs: logprobs,
             tokenExperts: tokenExperts,
             usage: .init(
                 promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
-                moe: statistics.usage,
+                moe: statistics.usage, modelSeconds: statistics.modelSeconds,
                 speculation: draft?.usage),
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,
