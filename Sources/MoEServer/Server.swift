@@ -58,7 +58,8 @@ public struct Server: Sendable {
         let http = HTTPServerBuilder.http1(
             configuration: .init(
                 additionalChannelHandlers: [ConnectionWatch()],
-                idleTimeout: .nanoseconds(Int64(configuration.readTimeout * 1e9))))
+                // A body that does not arrive is told so first.
+                idleTimeout: .nanoseconds(Int64((configuration.readTimeout + 1) * 1e9))))
         var quiet = state.logger
         if quiet.logLevel < .notice { quiet.logLevel = .notice }
         let (state, onListening) = (state, onListening)
