@@ -100,7 +100,8 @@ public final class LLM: Sendable {
             precision: precision, blockSize: blockSize, blockCount: blockCount,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let runner = ModelRunner(
-            model: model(try file.model(contextLength: context)), context: try ComputeContext(settings: settings), cache: cache)
+            model: model(try file.model(contextLength: context)), context: try ComputeContext(settings: settings),
+            cache: cache)
 
         threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
