@@ -53,6 +53,8 @@ public final class LLM: Sendable {
     /// k, the experts that the model was trained with per token; 0 for a dense model.
     public var expertsPerToken: Int { gate.expertsPerToken }
     package var expertCount: Int { gate.expertCount }
+    /// d
+    package var hiddenSize: Int { gate.hiddenSize }
     /// Worker threads, the caller's among them.
     package let threads: Int
     /// Sequences that run together.

@@ -105,6 +105,7 @@ final class Sequence {
         if let constraint, try !constraint.prepare() { return .stop }
         let wanted = options.sampling.logprobs
         if wanted != nil { raw.keep(UnsafeBufferPointer(logits)) }
+        forbidEnd(logits)
         let token = sampler.sample(logits, mask: constraint?.mask, scratch: scratch)
         if constraint != nil, logits[Int(token)] == -.infinity {
             throw RequestError("the logit bias forbids every token that fits the grammar")
@@ -145,6 +146,15 @@ final class Sequence {
             return .length
         }
         return nil
+    }
+
+    /// Makes tokens impossible that would end the text too early.
+    private func forbidEnd(_ logits: UnsafeMutableBufferPointer<Float>) {
+        guard generatedCount < options.sampling.minTokens else { return }
+        for token in options.sampling.stopTokens where logits.indices.contains(Int(token)) { logits[Int(token)] = -.infinity }
+        for token in tokenizer?.endOfGeneration ?? [] where logits.indices.contains(Int(token)) {
+            logits[Int(token)] = -.infinity
+        }
     }
 
     // MARK: Drafts

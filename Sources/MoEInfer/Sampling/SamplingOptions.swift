@@ -4,6 +4,8 @@
 public struct SamplingOptions: Sendable, Equatable {
     /// The most tokens to generate.
     public var maxTokens = 256
+    /// The fewest: before, no token ends the text. Stop texts still do.
+    public var minTokens = 0
     /// 0: always the likeliest token (greedy). Else logits are divided by it.
     public var temperature: Float = 0
     /// Only the k likeliest tokens; 0: all. Fan et al. 2018, arXiv 1805.04833.
@@ -38,6 +40,7 @@ public struct SamplingOptions: Sendable, Equatable {
     package func validate(vocabularySize: Int) throws {
         func check(_ isFine: Bool, _ problem: String) throws { if !isFine { throw RequestError(problem) } }
         try check(maxTokens >= 0, "max tokens must not be negative, found \(maxTokens)")
+        try check(minTokens >= 0, "min tokens must not be negative, found \(minTokens)")
         try check(temperature >= 0 && temperature.isFinite, "temperature must be 0 or more, found \(temperature)")
         try check(topK >= 0, "top-k must not be negative, found \(topK)")
         try check(topP > 0 && topP <= 1, "top-p must be above 0 and at most 1, found \(topP)")
