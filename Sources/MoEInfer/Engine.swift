@@ -30,15 +30,22 @@ package actor Engine {
     private var slices: [Scheduler.Slice] = []
     private var draftBatch = ForwardBatch()
     private var policies = PolicyNumbers()
+    private var pace = StepPace()
+    /// As it was set; nil: what the pace says.
+    private let rowsBesideDecoding: Int?
 
     /// - Throws: ``ResourceError`` when the engine's thread cannot be started.
-    init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) throws {
+    init(
+        runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, rowsBesideDecoding: Int?,
+        contextLength: Int
+    ) throws {
         let pool = runner.context.pool
         thread = try EngineExecutor { pool.placeCaller() }
         scheduler = Scheduler(
             limits: limits, blocks: BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize))
         self.runner = runner
         self.tokenizer = tokenizer
+        self.rowsBesideDecoding = rowsBesideDecoding
         self.contextLength = contextLength
     }
 
@@ -76,7 +83,7 @@ package actor Engine {
         }
         let id = nextID
         nextID += 1
-        let limit = min(options.sampling.maxTokens, contextLength - prompt.count)
+        let limit = options.hidden == nil ? min(options.sampling.maxTokens, contextLength - prompt.count) : 0
         let sequence = Sequence(
             id: id, prompt: prompt, options: options, limit: limit, constraint: constraint, tokenizer: tokenizer,
             ticket: ticket, continuation: continuation,
@@ -84,12 +91,14 @@ package actor Engine {
                 policies.number(of: options.routing.policy(for: .prefill)),
                 policies.number(of: options.routing.policy(for: .decode))
             ))
-        if limit == 0 {
+        let rows = sequence.rowsToRun
+        if rows == 0 {
+            sequence.tellPrompt()
             sequence.finish(.length)
             return
         }
         sequences[id] = sequence
-        scheduler.add(id: id, promptCount: prompt.count)
+        scheduler.add(id: id, promptCount: rows, sliceLimit: sequence.promptSliceLimit)
         start()
     }
 
@@ -152,6 +161,8 @@ package actor Engine {
             draftBatch.reset()
             slices.removeAll(keepingCapacity: true)
         }
+        scheduler.rowsBesideDecoding =
+            rowsBesideDecoding ?? pace.rows(decoding: scheduler.decodingCount, most: scheduler.limits.chunk)
         scheduler.schedule(into: &slices) {
             sequences[$0]?.planDraft() ?? 0
         } content: {
@@ -162,21 +173,36 @@ package actor Engine {
         try draft(slices)
         fillBatch(slices)
         let (logits, seconds) = try runner.run(batch)
+        let promptRows = slices.reduce(0) { $0 + ($1.phase == .prefill ? $1.range.count : 0) }
+        pace.record(decoding: slices.count { $0.phase == .decode }, prompt: promptRows, seconds: seconds)
 
         let width = runner.vocabularySize
-        var row = 0
+        var (row, hiddenRow) = (0, 0)
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
             let drafted = sequence.draft?.tokens.count ?? 0
             let secondsPerRow = seconds / Double(batch.count)
             if !slice.isReplay { sequence.statistics.addForward(seconds: secondsPerRow * Double(slice.range.count)) }
-            guard slice.samples else { continue }
-            let rows = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1 + drafted) * width])
-            row += 1 + drafted
-            let outcome = Result {
-                try sequence.advance(rows: rows, width: width, scratch: scratch, raw: raw, check: runner.check)
+            let wanted = sequence.wanted(of: slice)
+            let rows = UnsafeMutableBufferPointer(
+                rebasing: logits[row * width..<(row + wanted.logits.count + drafted) * width])
+            let hidden = UnsafeBufferPointer(
+                rebasing: runner.hidden[hiddenRow * runner.hiddenSize..<(hiddenRow + wanted.hidden.count) * runner.hiddenSize])
+            row += wanted.logits.count + drafted
+            hiddenRow += wanted.hidden.count
+            let read = wanted.read.count * width
+            let outcome = Result { () -> (Int, FinishReason?) in
+                try sequence.readPrompt(
+                    wanted, start: slice.range.lowerBound, logits: UnsafeBufferPointer(rebasing: rows[..<read]),
+                    hidden: hidden, scratch: scratch, check: runner.check)
+                guard slice.samples else { return (0, nil) }
+                if sequence.limit == 0 { return (0, .length) }
+                return try sequence.advance(
+                    rows: UnsafeMutableBufferPointer(rebasing: rows[read...]), width: width, scratch: scratch, raw: raw,
+                    check: runner.check)
             }
             if case .success(let (accepted, reason)) = outcome {
+                if !slice.samples { continue }
                 if slice.phase == .decode { sequence.finishStep(accepted: accepted, secondsPerRow: secondsPerRow) }
                 if reason == nil {
                     scheduler.append(id: slice.id, accepted: accepted)
@@ -213,12 +239,12 @@ package actor Engine {
             guard let sequence = sequences[slice.id] else { continue }
             sequence.begin(cached: slice.range.lowerBound)
             let routing = sequence.options.routing.policy(for: slice.phase)
-            let (count, tokens) = (slice.range.count, sequence.tokens)
+            let (wanted, tokens) = (sequence.wanted(of: slice), sequence.tokens)
             batch.append(
                 tokens: tokens.span.extracting(slice.range), firstPosition: slice.range.lowerBound,
                 blockTable: slice.blockTable,
                 phase: slice.phase, routing: routing, observer: slice.isReplay ? nil : sequence.observer,
-                logits: slice.samples ? count - 1..<count : 0..<0)
+                logits: wanted.logits, hidden: wanted.hidden)
             guard let draft = sequence.draft else { continue }
             for (index, token) in draft.tokens.enumerated() {
                 batch.append(

@@ -16,6 +16,8 @@ public struct GenerationOptions: Sendable {
     public var namesSpecialTokens = false
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
+    /// Where the prompt's hidden states go; nil: nowhere. Such a request generates nothing.
+    var hidden: HiddenPool?
 
     public init(sampling: SamplingOptions = SamplingOptions(), routing: RoutingChoice = RoutingChoice()) {
         self.sampling = sampling
@@ -47,6 +49,9 @@ public struct RoutingChoice: Sendable {
 
 /// What a generation tells while it runs.
 public enum GenerationEvent: Sendable {
+    /// Where ``SamplingOptions/promptLogprobs`` asks for it, once and before the first token: element i says how likely token i of the
+    /// prompt was after those before it. Nothing comes before the first, so element 0 is nil.
+    case prompt([TokenLogprobs?])
     case token(GeneratedToken)
     /// Text that was held back (it might have begun a stop text, or a character) and turns out to belong to the result.
     case text(String)
@@ -99,6 +104,8 @@ public struct GenerationResult: Sendable {
     public let tokens: [Int32]
     public let finishReason: FinishReason
     public let logprobs: [TokenLogprobs]
+    /// Of ``GenerationEvent/prompt(_:)``; empty where nobody asked.
+    public let promptLogprobs: [TokenLogprobs?]
     /// ``GeneratedToken/meanExperts`` by token; empty for a dense model.
     public let tokenExperts: [Double]
     public let usage: Usage

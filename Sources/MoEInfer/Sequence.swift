@@ -22,7 +22,12 @@ final class Sequence {
     private let routingNumbers: (prefill: Int?, decode: Int?)
     private var cachedCount = 0
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
-    private let limit: Int
+    let limit: Int
+    /// nil: nothing of the prompt's rows but the first token.
+    var reading: PromptReading?
+    /// By token of the prompt, as far as they are read; empty where nobody asked.
+    var promptLogprobs: [TokenLogprobs?] = []
+    var promptIsTold = false
     private var sampler: Sampler
     /// nil: the text is free.
     private let constraint: GrammarConstraint?
@@ -50,11 +55,13 @@ final class Sequence {
         tokens = prompt
         self.options = options
         self.ticket = ticket
-        let statistics = RoutingStatistics(everyToken: false)
+        let statistics = options.hidden?.statistics ?? RoutingStatistics(everyToken: false)
         self.statistics = statistics
         observer = options.observer.map { ObserverPair(first: statistics, second: $0) } ?? statistics
         draft = SequenceDraft(options.speculation)
         self.limit = limit
+        reading = PromptReading(options, promptCount: prompt.count)
+        if case .logprobs = reading?.target { promptLogprobs.append(nil) }
         self.constraint = constraint
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
@@ -65,6 +72,9 @@ final class Sequence {
 
     private var generatedCount: Int { tokens.count - promptCount }
 
+    /// A token's text, as log probabilities name it.
+    func display(_ token: Int32) -> String { tokenizer?.display(token) ?? "" }
+
     /// - Parameter cached: positions that were computed for others.
     func begin(cached: Int) {
         guard started == nil else { return }
@@ -74,7 +84,9 @@ final class Sequence {
 
     /// What its blocks hold.
     var content: Scheduler.Content {
-        Scheduler.Content(tokens: tokens, routing: routingNumbers, adopts: options.observer == nil)
+        // Texts for vectors come once: they would only push out what others come back to.
+        Scheduler.Content(
+            tokens: tokens, routing: options.hidden == nil ? routingNumbers : (nil, nil), adopts: adoptsBlocks)
     }
 
     /// Chooses the next token from `[vocabulary]` logits and tells the listener.
@@ -104,7 +116,7 @@ final class Sequence {
         tokens.append(token)
         let entry = wanted.map {
             TokenLogprobs(
-                of: token, in: raw.values, alternatives: $0, scratch: scratch, text: { tokenizer?.display($0) ?? "" })
+                of: token, in: raw.values, alternatives: $0, scratch: scratch, text: display)
         }
         if let entry { logprobs.append(entry) }
         let experts = experts()
@@ -203,10 +215,11 @@ final class Sequence {
             guard let from, let to else { return 0 }
             return (to - from) / .seconds(1)
         }
-        let (prompt, generation) = (seconds(started, firstToken), seconds(firstToken, lastToken))
+        // Without a token, the prompt's time ends here.
+        let (prompt, generation) = (seconds(started, firstToken ?? .now), seconds(firstToken, lastToken))
         return GenerationResult(
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
-            tokenExperts: tokenExperts,
+            promptLogprobs: promptLogprobs, tokenExperts: tokenExperts,
             usage: .init(
                 promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
                 moe: statistics.usage,

@@ -90,6 +90,7 @@ extension LLM {
         generation.sampling.stop += format.stop
         for try await event in generate(tokens: tokens, options: generation) {
             switch event {
+            case .prompt: break
             case .token(let token): take(token.text, experts: token.meanExperts)
             case .text(let text): take(text, experts: nil)
             case .finished(let result):
