@@ -188,10 +188,11 @@ private final class FaultyModel: LanguageModel {
     var configuration: ModelConfiguration { base.configuration }
 
     func forward(
-        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
     ) throws {
         if !isNaN, batch.tokens.contains(token) { throw Failure() }
-        try base.forward(batch, cache: cache, context: context, logits: logits)
+        try base.forward(batch, cache: cache, context: context, logits: logits, hidden: hidden)
         let width = configuration.vocabularySize
         for (index, row) in batch.logitRows.enumerated() where isNaN && batch.tokens[Int(row)] == token {
             logits[index * width] = .nan

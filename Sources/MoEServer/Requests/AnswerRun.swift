@@ -38,6 +38,7 @@ struct AnswerRun: Sendable {
         var clock = TokenClock(state: state, record: record)
         for try await event in state.llm.generate(tokens: plan.tokens, options: plan.generation) {
             switch event {
+            case .prompt(let logprobs): emit(.prompt(logprobs))
             case .token(let token):
                 clock.tick()
                 emit(.token(token))
@@ -57,6 +58,7 @@ struct AnswerRun: Sendable {
         var reader = ForcedCallReader(call, id: "call_" + Identifiers.random())
         for try await event in state.llm.generate(tokens: plan.tokens, options: plan.generation) {
             switch event {
+            case .prompt: break
             case .token(let token):
                 clock.tick()
                 emit(.token(token))
