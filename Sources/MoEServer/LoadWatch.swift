@@ -19,12 +19,12 @@ struct LoadWatch {
     init(_ state: ServerState) {
         self.state = state
         controller = state.configuration.objectiveMilliseconds.map {
-            LoadController(objectiveMilliseconds: $0, levels: state.pressureLevels)
+            LoadController(milliseconds: $0, maximumLevel: state.pressureLevels)
         }
     }
 
     mutating func tick() async {
-        let engine = state.llm.snapshot()
+        let engine = await state.llm.snapshot()
         let now = ContinuousClock.now
         if let last {
             let seconds = max(1e-3, (now - last.time) / .seconds(1))
@@ -38,7 +38,10 @@ struct LoadWatch {
         last = (now, engine.promptTokens, engine.generatedTokens)
         guard controller != nil else { return }
         let before = engine.pressure
-        let level = controller!.update(engine, queued: state.admission.counts.waiting)
+        var measurement = LoadController.Measurement(engine)
+        measurement.waiting += state.admission.counts.waiting
+        measurement.queueSeconds = max(measurement.queueSeconds, state.admission.oldestSeconds)
+        let level = controller!.update(measurement, at: (now - state.started) / .seconds(1))
         if level != before {
             await state.llm.setPressure(level)
             state.logger.notice("load: pressure \(before) -> \(level)")

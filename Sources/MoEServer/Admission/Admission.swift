@@ -15,6 +15,7 @@ package final class Admission: Sendable {
         fileprivate let id: Int
         fileprivate let key: String
         fileprivate let cost: Double
+        fileprivate let time = ContinuousClock.now
         private let admission: Admission
         fileprivate let state = Mutex(State.waiting(nil))
 
@@ -77,6 +78,13 @@ package final class Admission: Sendable {
     }
 
     package var counts: (running: Int, waiting: Int) { state.withLock { ($0.queue.runningCount, $0.queue.waitingCount) } }
+    /// How long the one that waits longest has waited; 0 when none does.
+    package var oldestSeconds: Double {
+        state.withLock { state in
+            let oldest = state.places.values.compactMap { $0.place?.time }.min()
+            return oldest.map { (ContinuousClock.now - $0) / .seconds(1) } ?? 0
+        }
+    }
     package var isFull: Bool { state.withLock { !$0.queue.hasRoom(for: 1) } }
 
     /// Places for all answers of a request, or none.

@@ -158,6 +158,9 @@ struct SamplingFields {
         compute.budget = try moe?.int("budget", 1...Int.max)
         do {
             var policy = try state.llm.routing(named: name)
+            if policy.batchPolicy != nil {
+                throw APIError.invalid("'moe.routing': '\(name)' makes answers depend on one another", param: "moe.routing")
+            }
             compute.fallbacks = state.fallbacks(after: name, floor: rights.floor ?? state.configuration.floor)
             if let limit = try moe?.int("max_experts", 1...65_536) {
                 policy = CappedRouting(policy, maximum: limit)

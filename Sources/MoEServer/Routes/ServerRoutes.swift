@@ -43,8 +43,8 @@ struct ServerRoutes {
         json("/detokenize") { fields, _ in try tokens.detokenize(fields) }
         json("/v1/embeddings") { try await tokens.embeddings($0, context: $1) }
 
-        func get(_ path: RouterPath, _ answer: @escaping @Sendable (Request, ServerContext) throws -> Response) {
-            router.get(path) { request, context in try answer(request, context) }
+        func get(_ path: RouterPath, _ answer: @escaping @Sendable (Request, ServerContext) async throws -> Response) {
+            router.get(path) { request, context in try await answer(request, context) }
         }
         let status = StatusRoutes(state: state)
         get("/tokenizer_info") { _, _ in Response(json: try tokens.tokenizerInfo()) }
@@ -56,9 +56,9 @@ struct ServerRoutes {
         }
         get("/health") { _, _ in Response(json: ["status": "ok"]) }
         get("/ready") { _, _ in status.ready() }
-        get("/metrics") { _, _ in status.metrics() }
-        get("/moe/status") { _, _ in Response(json: status.status()) }
-        get("/moe/heatmap") { _, _ in Response(json: status.heatmap()) }
+        get("/metrics") { _, _ in await status.metrics() }
+        get("/moe/status") { _, _ in Response(json: await status.status()) }
+        get("/moe/heatmap") { _, _ in Response(json: await status.heatmap()) }
         get("/v1/requests/:id") { _, context in
             Response(json: try status.request(id: try context.parameters.require("id"), context: context))
         }

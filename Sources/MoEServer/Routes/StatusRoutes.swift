@@ -23,7 +23,12 @@ struct StatusRoutes {
                 "layers": .int(state.llm.layerCount), "experts": .int(state.llm.expertCount),
                 "experts_per_token": .int(state.llm.expertsPerToken),
                 "operating_points": .array(
-                    state.llm.operatingPoints.map { ["name": .string($0.name), "description": .string($0.summary)] }),
+                    state.llm.operatingPoints.map { point in
+                        [
+                            "name": .string(point.name), "description": .string(point.summary), "routing": .string(point.routing),
+                            "mean_experts": point.meanExperts.map { .double($0) } ?? .null,
+                        ]
+                    }),
                 "default": .string(state.configuration.routing),
             ]
         }
@@ -49,14 +54,14 @@ struct StatusRoutes {
 
     // MARK: Load
 
-    func status() -> JSONTree {
-        let engine = state.llm.snapshot()
+    func status() async -> JSONTree {
+        let engine = await state.llm.snapshot()
         let figures = state.metrics.figures
         return [
             "running": .int(engine.running), "waiting": .int(engine.waiting), "queued": .int(state.admission.counts.waiting),
             "active": .int(state.admission.counts.running),
             "blocks": [
-                "free": .int(engine.freeBlocks), "cached": .int(engine.cachedBlocks), "total": .int(engine.totalBlocks),
+                "free": .int(engine.blocks.free), "cached": .int(engine.blocks.cached), "total": .int(engine.blocks.total),
             ],
             "tokens_per_second": .double(state.rates.generated), "prompt_tokens_per_second": .double(state.rates.prompt),
             "pressure": .int(engine.pressure), "preemptions": .int(engine.preemptions),
@@ -65,15 +70,17 @@ struct StatusRoutes {
                 "refused": .int(figures.refused),
             ],
             "cost_usd": .double(figures.cost), "price_per_core_hour": .double(state.configuration.pricePerCoreHour),
-            "step_seconds": ["p50": .double(engine.stepSeconds.p50), "p99": .double(engine.stepSeconds.p99)],
+            "step_seconds": [
+                "p50": .double(engine.stepTimes.quantile(0.5) ?? 0), "p99": .double(engine.stepTimes.quantile(0.99) ?? 0),
+            ],
             "resident_bytes": ServerMetrics.residentBytes.map { .int($0) } ?? .null,
             "uptime_seconds": .double((ContinuousClock.now - state.started) / .seconds(1)),
             "model": .string(state.modelName), "version": .string(LLM.engineVersion),
         ]
     }
 
-    func heatmap() -> JSONTree {
-        let engine = state.llm.snapshot()
+    func heatmap() async -> JSONTree {
+        let engine = await state.llm.snapshot()
         return [
             "layers": .array(
                 engine.layers.map { layer in
@@ -87,8 +94,8 @@ struct StatusRoutes {
         ]
     }
 
-    func metrics() -> Response {
-        let engine = state.llm.snapshot()
+    func metrics() async -> Response {
+        let engine = await state.llm.snapshot()
         func block(_ name: String, _ value: Int) -> (name: String, labels: [(String, String)], value: Double) {
             ("moe_kv_blocks", [("state", name)], Double(value))
         }
@@ -97,8 +104,8 @@ struct StatusRoutes {
             ("moe_queued", [], Double(state.admission.counts.waiting)),
             ("moe_preemptions_total", [], Double(engine.preemptions)),
             ("moe_pressure_level", [], Double(engine.pressure)),
-            block("free", engine.freeBlocks), block("cached", engine.cachedBlocks),
-            block("used", engine.totalBlocks - engine.freeBlocks),
+            block("free", engine.blocks.free), block("cached", engine.blocks.cached),
+            block("used", engine.blocks.total - engine.blocks.free),
         ])
         return Response(
             status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
