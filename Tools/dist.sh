@@ -8,7 +8,7 @@
 #     Tools/dist.sh --try FILE   tries an archive that is there
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scratch=.build-dist
+scratch=${MOE_DIST_SCRATCH:-.build-dist}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
