@@ -8,8 +8,8 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-blas test-arm sanitize bench bench-kernels \
-	bench-peers bench-tokenizers models peer compare routing golden train twins results lint format install clean
+.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-openapi test-blas test-arm sanitize bench bench-kernels \
+	bench-peers bench-tokenizers models peer compare routing golden train twins results lint format openapi dist install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-tokenizers: setup ## Compare ids with tokenizers, tiktoken, sentencepiece a
 
 test-grammar: setup ## Judge grammars by Python's jsonschema and its test suite; measure token masks (VOCABULARY=vocab.gguf ROUNDS=mutations)
 	@Tools/test_grammar.sh "$(VOCABULARY)" "$(ROUNDS)"
+
+test-openapi: build ## Compare what the server answers with its own description (MODEL=…)
+	@Tools/openapi/check.sh $(BINARY) $(if $(MODEL),--model "$(MODEL)")
 
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
@@ -120,10 +123,16 @@ lint: ## Check the formatting
 format: ## Format in place
 	@swift format --in-place --recursive Package.swift Sources Tests Examples Benchmarks
 
+openapi: ## Write the description of the server's endpoints, after what they read or write has changed
+	@python3 Tools/openapi/describe.py
+
+dist: setup ## Pack a release that needs no Swift: dist/moe-infer-VERSION-linux-ARCH.tar.gz, tried in an empty environment
+	@Tools/dist.sh
+
 install: build ## Install the binary to PREFIX/bin
 	@install -d "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/moe-infer"
 	@echo "installed $(DESTDIR)$(PREFIX)/bin/moe-infer"
 
 clean: ## Remove build products
-	@rm -rf .build .build-*
+	@rm -rf .build .build-* dist

@@ -20,7 +20,7 @@ import UnixSignals
 ///
 /// Stops at SIGTERM and SIGINT: no new requests, those under way get ``ServerConfiguration/drainSeconds``.
 public struct Server: Sendable {
-    private let state: ServerState
+    let state: ServerState
     private let onListening: @Sendable (_ url: String) -> Void
 
     /// - Parameters:
