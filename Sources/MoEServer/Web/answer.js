@@ -62,6 +62,7 @@ export class Answer {
   take(chunk, time) {
     if (chunk.usage) this.usage = chunk.usage;
     if (chunk.timings) this.timings = chunk.timings;
+    this.elapsed = time;
     const choice = chunk.choices?.[0];
     if (!choice) return;
     const delta = choice.delta ?? {};

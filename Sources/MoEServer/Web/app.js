@@ -183,7 +183,7 @@ async function answer(turn, points) {
   const seed = points.length > 1 ? (settings.number("seed") ?? Math.floor(Math.random() * 2 ** 31)) : undefined;
   const one = (given, i) => given.generate(settings.request(model, messages, points[i], seed), signal, () => turn.views[i].schedule());
   say("Answering");
-  panel.wake();
+  setTimeout(() => panel.wake(), 250);
   if (points.length > 1 && $("in-turn").checked) {
     for (const [i, given] of turn.answers.entries()) {
       if (signal.aborted) given.status = "stopped";
@@ -334,9 +334,26 @@ function drawLegend() {
   scale.append(bar, ticks);
   scale.setAttribute("role", "img");
   scale.setAttribute("aria-label", `Colours from 1 to ${most} experts`);
-  const note = element("span", "legend-note", "experts per token, mean of its layers. Point at a token, or focus an answer and use ← →.");
-  $("legend").replaceChildren(scale, note);
+  const note = element("span", "legend-note");
+  note.append("experts per token", element("span", "legend-more", ", mean of its layers. Point at a token, or focus an answer and use ← →"));
+  const token = element("span", "legend-token");
+  token.id = "token";
+  $("legend").replaceChildren(scale, note, token);
 }
+
+/** Shows a token's text and experts beside the legend; null: nothing. */
+function showToken(span) {
+  const token = $("token");
+  if (!token) return;
+  token.replaceChildren();
+  if (span) token.append(element("b", "", span.dataset.k), element("span", "", `“${span.textContent.replaceAll("\n", "⏎")}”`));
+  $("legend").classList.toggle("reading", Boolean(span));
+}
+
+$("turns").addEventListener("pointerover", (event) => {
+  const span = event.target.closest?.(".k") ?? null;
+  if (page.coloured) showToken(span);
+});
 
 function tick(k, place) {
   const made = element("span", "", String(k));
@@ -370,6 +387,7 @@ $("turns").addEventListener("keydown", (event) => {
   const next = tokens[Math.min(Math.max(before + step, 0), tokens.length - 1)];
   tokens[before]?.classList.remove("at");
   next?.classList.add("at");
+  showToken(next ?? null);
   if (next) say(`${next.textContent.trim() || "blank"}: ${next.title}`);
 });
 

@@ -147,11 +147,17 @@ function code(text, a, b) {
 }
 
 function bareAddress(text, index) {
-  let address = at(BARE, text, index)?.[0] ?? "";
-  address = address.replace(/[.,;:!?*_~]+$/, "");
-  // A bracket that the sentence opened closes outside the address.
-  while (address.endsWith(")") && address.split(")").length > address.split("(").length) address = address.slice(0, -1);
-  return address;
+  const address = at(BARE, text, index)?.[0] ?? "";
+  let depth = 0;
+  for (const ch of address) depth += ch === "(" ? 1 : ch === ")" ? -1 : 0;
+  // What ends the sentence is no part of it, nor a bracket that the sentence opened.
+  let end = address.length;
+  for (; end > 0; end--) {
+    const last = address[end - 1];
+    if (last === ")" && depth < 0) depth += 1;
+    else if (!".,;:!?*_~".includes(last)) break;
+  }
+  return address.slice(0, end);
 }
 
 /** Where runs of backticks are, by length: finding the closing one must not take the whole text each time. */

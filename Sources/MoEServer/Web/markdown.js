@@ -6,14 +6,14 @@
 // underline of a heading; line breaks are kept; there are no link definitions.
 
 const MAX_DEPTH = 8;
-const FENCE = /^( {0,3})(`{3,}|~{3,})[ \t]*([^`]*)$/;
+const FENCE = /^( {0,3})(`{3,}|~{3,})([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+|$)/;
 const RULE = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])(?:([ \t]+)(?=\S)|[ \t]*$)/;
-const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const DELIMITER = /^:?-+:?$/;
 // A last line that is only the beginning of a mark: what it becomes is not known yet, so it waits.
-const UNDECIDED = /^\s*(?:[-*+]|\d{1,9}[.)]?|#{1,6}|>|`{1,2}|~{1,2}|(?:`{3,}|~{3,})[^`]*|\|.*|[*_-]{2,})[ \t]*$/;
+const UNDECIDED = /^\s*(?:[-*+]|\d{1,9}[.)]?|#{1,6}|>|`{1,2}|~{1,2}|[*_-]{2,})$|^\s*(?:(?:`{3,}|~{3,})[^`]*|\|.*)$/;
 
 /** The blocks of `source` from offset `from` on. While `streaming`, what is undecided at the end is left out. */
 export function parseBlocks(source, from, streaming) {
@@ -27,7 +27,7 @@ export function parseBlocks(source, from, streaming) {
     at = end + 1;
   }
   const last = lines[lines.length - 1];
-  if (streaming && last && UNDECIDED.test(last.text)) lines.pop();
+  if (streaming && last && UNDECIDED.test(last.text.trimEnd())) lines.pop();
   const blocks = parse(lines, 0, streaming);
   if (streaming) markTail(blocks);
   return blocks;
@@ -125,7 +125,7 @@ function heading(lines, i) {
   const match = HEADING.exec(lines[i].text);
   if (!match) return null;
   const at = match[0].length;
-  const text = lines[i].text.slice(at).replace(/[ \t]+#*[ \t]*$/, "");
+  const text = lines[i].text.slice(at).trimEnd().replace(/(?:^|[ \t])#+$/, "").trimEnd();
   const content = [{ text, at: lines[i].at + at }];
   return { block: { type: "heading", key: match[1].length, lines: content, s: lines[i].at, e: endOf(lines[i]) }, next: i + 1 };
 }
@@ -219,9 +219,9 @@ function cells(line) {
 
 function startsTable(lines, i) {
   if (i + 1 >= lines.length || !lines[i].text.includes("|") || !lines[i + 1].text.includes("-")) return null;
-  if (!DELIMITERS.test(lines[i + 1].text)) return null;
-  const head = cells(lines[i]);
   const marks = cells(lines[i + 1]);
+  if (indentOf(lines[i + 1].text) > 3 || !marks.every(({ text }) => DELIMITER.test(text))) return null;
+  const head = cells(lines[i]);
   return head.length === marks.length && (head.length > 1 || lines[i + 1].text.includes("|")) ? { head, marks } : null;
 }
 
