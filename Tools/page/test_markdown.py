@@ -53,13 +53,16 @@ class Outline(HTMLParser):
         if tag == "img":
             self.out += [f"<a {values['src']}>", f"Image: {values['alt']}", "</a>"]
             return
-        extra = f" {values.get('href')}" if tag == "a" else f" {values['start']}" if values.get("start") else ""
+        extra = f" {values['href'].rstrip('/')}" if tag == "a" else f" {values['start']}" if values.get("start") else ""
         align = "center" if "center" in str(values.get("style", "")) + str(values.get("class", "")) else ""
         align = align or ("right" if "right" in str(values.get("style", "")) + str(values.get("class", "")) else "")
         if name and name != "!":
             self.out.append(f"<{name}{extra}{' ' + align if align else ''}>")
         if tag not in ("br", "hr"):
             self.open.append(name)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
 
     def handle_endtag(self, tag):
         name = self.open.pop()

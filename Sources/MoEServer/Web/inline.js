@@ -95,7 +95,7 @@ export function inline(text, open) {
         emit = [{ t: "endlink" }];
         // A link holds no link.
         brackets.length = 0;
-      } else if (open && bracket && text[i + 1] === "(" && at(OPEN_TARGET, text, i + 1)) {
+      } else if (open && bracket && (i + 1 === end || (text[i + 1] === "(" && at(OPEN_TARGET, text, i + 1)))) {
         held = bracket.mark.a;
         break;
       }

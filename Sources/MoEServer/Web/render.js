@@ -190,7 +190,7 @@ export class MarkdownView {
     } else if (block.type === "code") this.redrawCode(block, before);
     else if (block.type === "table") this.sync(block.dom.firstChild.firstChild, before.children, block.children);
     else if (block.children) {
-      block.dom.className = block.loose ? "loose" : "";
+      block.dom.classList.toggle("loose", block.loose === true);
       this.sync(block.dom, before.children, block.children);
     }
   }
