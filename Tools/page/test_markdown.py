@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 import unittest
 from html.parser import HTMLParser
 
@@ -75,10 +76,10 @@ class Outline(HTMLParser):
 
     @property
     def text(self) -> str:
-        joined = "".join(self.out)
+        joined = re.sub(r" *<br>", "<br>", "".join(self.out))
         for tag in ("pre", "/pre", "ul", "/ul", "ol", "/ol", "li", "/li", "/blockquote", "table", "tr", "/tr", "/table", "/td", "/th", "hr", "br"):
             joined = joined.replace(f"\n<{tag}>", f"<{tag}>").replace(f"<{tag}>\n", f"<{tag}>")
-        return "".join(line.strip() for line in joined.replace("\n</code>", "</code>").split("\n")).replace("> ", ">").replace(" <", "<")
+        return "".join(line.strip() for line in joined.replace("\n</code>", "</code>").split("\n"))
 
 
 DRAW = """
