@@ -132,7 +132,7 @@ class Browser:
     def complaints(self) -> list[str]:
         wrong = self.js("return (" + (HERE / "checks.js").read_text().split("\n", 2)[2].strip().removesuffix(";") + ")")
         for node in self.all("button, input, select, textarea, canvas, [role=meter], dialog[open], summary"):
-            if node.is_displayed() and not node.accessible_name:
+            if node.is_displayed() and node.get_attribute("aria-hidden") is None and not node.accessible_name:
                 wrong.append(f"no name: {node.get_attribute('outerHTML')[:90]}")
         return wrong
 
