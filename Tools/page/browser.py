@@ -20,13 +20,16 @@ from selenium.webdriver.common.keys import Keys
 
 HERE = Path(__file__).resolve().parent
 DEADLINE = 60
+LOG = HERE.parents[1] / ".cache/page/server.log"
 
 
 class Server:
     """A started server, by the line that it prints."""
 
     def __init__(self, command: list[str]):
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        LOG.parent.mkdir(parents=True, exist_ok=True)
+        with LOG.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         line = self.process.stdout.readline()
         found = re.fullmatch(r"moe-infer is listening on (http://\S+)\n", line)
         if not found:
@@ -131,7 +134,10 @@ class Browser:
 
     def complaints(self) -> list[str]:
         wrong = self.js("return (" + (HERE / "checks.js").read_text().split("\n", 2)[2].strip().removesuffix(";") + ")")
-        for node in self.all("button, input, select, textarea, canvas, [role=meter], dialog[open], summary"):
+        # What is behind an open dialog can neither be reached nor named.
+        within = "dialog[open] " if self.all("dialog[open]") else ""
+        kinds = ("button", "input", "select", "textarea", "canvas", "[role=meter]", "summary")
+        for node in self.all(", ".join(within + kind for kind in kinds) + ", dialog[open]"):
             if node.is_displayed() and node.get_attribute("aria-hidden") is None and not node.accessible_name:
                 wrong.append(f"no name: {node.get_attribute('outerHTML')[:90]}")
         return wrong

@@ -9,6 +9,7 @@ import { element } from "./render.js";
 
 const $ = (id) => document.getElementById(id);
 const SAMPLES = 60;
+const HOW = "Layers down, experts across. Point at a cell, or use the arrow keys.";
 
 export class Panel {
   rates = [];
@@ -133,7 +134,10 @@ export class Panel {
     const canvas = $("map");
     const cells = this.cells();
     const columns = Math.max(0, ...cells.map((row) => row.length));
+    $("experts").classList.toggle("unused", !columns);
+    if (!columns) $("map-text").textContent = "No token has been computed yet.";
     if (!columns || !canvas.clientWidth) return;
+    if (!this.cell) $("map-text").textContent = HOW;
     const width = canvas.clientWidth;
     const height = Math.round(Math.min(Math.max((width / columns) * cells.length, cells.length * 14, 60), 320));
     const density = window.devicePixelRatio || 1;
@@ -217,7 +221,7 @@ export class Panel {
       const share = (values) => percent(values[x] / (values.reduce((sum, value) => sum + value, 0) || 1));
       $("map-text").textContent =
         `Layer ${layer.layer}, expert ${x}: ${share(layer.recent)} of late, ${share(layer.experts)} since the start (${count(layer.experts[x])} tokens)`;
-    } else $("map-text").textContent = "Layers down, experts across. Point at a cell, or use the arrow keys.";
+    }
     this.drawMap();
   }
 }

@@ -106,6 +106,9 @@ export class Settings {
 /** The usual points from least to most compute; others follow in the server's order. */
 const ORDER = ["fast", "balanced", "parity", "exact"];
 
+const told = ({ description, mean_experts: mean }) =>
+  [description, typeof mean === "number" ? `${mean.toFixed(2)} experts per token` : ""].filter(Boolean).join("; ");
+
 export class Compute {
   points = [];
   /** The point of the next answer; null: the server's default. */
@@ -128,7 +131,7 @@ export class Compute {
       ...this.points.map((point, i) => {
         const stop = element("span", "", point.name);
         stop.style.setProperty("--at", this.points.length > 1 ? i / (this.points.length - 1) : 0);
-        stop.title = point.description ?? "";
+        stop.title = told(point);
         stop.addEventListener("click", () => this.choose(point.name));
         return stop;
       }),
@@ -155,7 +158,7 @@ export class Compute {
     $("slider").value = Math.max(0, place);
     $("slider").style.setProperty("--fill", this.points.length > 1 ? place / (this.points.length - 1) : 0);
     const point = this.points[shown];
-    const text = point ? [point.name, point.description].filter(Boolean).join(": ") : `the server's default, ${this.byDefault}`;
+    const text = point ? `${point.name}: ${told(point)}` : `the server's default, ${this.byDefault}`;
     $("slider").setAttribute("aria-valuetext", text);
     $("slider").title = text;
     $("compute").classList.toggle("unset", !point);
