@@ -271,6 +271,7 @@ class Page(unittest.TestCase):
             with self.subTest(name):
                 wrong["empty"] = browser.complaints()
                 shoot(f"{name}-empty")
+                self.settings(maxTokens="250")
                 browser.send("How do I reverse a list in Python?")
                 wrong["answer"] = browser.complaints()
                 browser.id("colour").click()

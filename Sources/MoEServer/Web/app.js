@@ -116,6 +116,7 @@ function askKey(again = Boolean(key.get())) {
   return keyAsked;
 }
 
+$("no-key").addEventListener("click", () => $("ask-key").close("cancel"));
 $("key").addEventListener("change", () => {
   if (!model) start();
   panel.wake();

@@ -18,6 +18,7 @@ export const ratio = (value) => (known(value) && value > 0 ? `${value.toFixed(2)
 
 export function seconds(value) {
   if (!known(value)) return "–";
+  if (value < 0.01) return `${(value * 1000).toFixed(1)} ms`;
   if (value < 1) return `${Math.round(value * 1000)} ms`;
   if (value < 120) return `${value.toFixed(value < 10 ? 2 : 1)} s`;
   return value < 7200 ? `${Math.round(value / 60)} min` : `${(value / 3600).toFixed(1)} h`;

@@ -86,11 +86,13 @@ export class Turn {
     if (this.verdict.hidden) return;
     const time = ({ timings, elapsed, firstToken }) => timings?.generation_seconds ?? (elapsed !== null ? elapsed - (firstToken ?? 0) : null);
     const perToken = (answer) => (answer.completionTokens > 0 ? time(answer) / answer.completionTokens : null);
+    const perMillion = (answer) => (answer.completionTokens > 0 ? (answer.cost * 1e6) / answer.completionTokens : null);
     const rows = [
-      ["time per token", perToken(left), perToken(right), seconds],
       ["time", time(left), time(right), seconds],
+      ["time per token", perToken(left), perToken(right), seconds],
       ["experts", left.meanExperts, right.meanExperts, experts],
       ["cost", left.cost, right.cost, dollars],
+      ["cost of a million tokens", perMillion(left), perMillion(right), dollars],
     ];
     const name = (answer) => answer.usage.moe?.operating_point ?? answer.asked ?? "default";
     this.verdict.replaceChildren(element("dt", "verdict-title", `${name(right)} against ${name(left)}`));
