@@ -126,11 +126,14 @@ class Browser:
 
     def module(self, body: str, *arguments):
         """Runs `body` with the page's modules `markdown`, `inline` and `render`, and returns what it returns."""
-        return self.driver.execute_async_script("""const done = arguments[arguments.length - 1];
+        told = self.driver.execute_async_script("""const done = arguments[arguments.length - 1];
             const args = [...arguments].slice(0, -1);
             Promise.all(["markdown", "inline", "render"].map((name) => import(`/web/${name}.js`)))
               .then(async ([markdown, inline, render]) => done({ value: await (async () => {""" + body + """})() }))
               .catch((error) => done({ error: String(error.stack ?? error) }));""", *arguments)
+        if "error" in told:
+            raise AssertionError(told["error"])
+        return told["value"]
 
     def complaints(self) -> list[str]:
         wrong = self.js("return (" + (HERE / "checks.js").read_text().split("\n", 2)[2].strip().removesuffix(";") + ")")
