@@ -219,7 +219,7 @@ class Markdown(unittest.TestCase):
         self.assertGreater(len(seen[0]["links"]), 1)
 
     def test_work_is_linear(self):
-        """Twice the text is not four times the work, however the text is made to be slow. (A ratio, with much room: it fails at squares.)"""
+        """Eight times the text is not 64 times the work, whatever the text. (A ratio, with much room: only squares fail it.)"""
         slow = browser.module("""
           const slow = [];
           const makers = {

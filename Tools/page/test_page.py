@@ -365,8 +365,7 @@ class Key(unittest.TestCase):
         self.assertTrue(browser.text(".answer .md"))
         self.assertEqual(browser.js("return [sessionStorage['moe-infer.key'], JSON.stringify(localStorage).includes('right-key')]"), ["right-key", False])
         # Taken away while at it: the question comes again, and then the answer.
-        browser.js("sessionStorage['moe-infer.key'] = 'old'")
-        browser.id("prompt").send_keys("Again", Keys.ENTER)
+        browser.js("sessionStorage['moe-infer.key'] = 'old'; const box = document.getElementById('prompt'); box.value = 'Again'; box.form.requestSubmit()")
         browser.until("return document.getElementById('ask-key').open", "the question for a key")
         browser.id("asked-key").send_keys("right-key", Keys.ENTER)
         browser.until("return document.querySelectorAll('.answer')[1]?.querySelector('.md').textContent", "the second answer")
