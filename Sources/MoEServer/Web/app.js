@@ -176,6 +176,7 @@ async function answer(turn, points) {
   running = new AbortController();
   const { signal } = running;
   showRunning(true);
+  turn.atOnce = points.length > 1 && !$("in-turn").checked;
   turn.begin(points);
   follow();
   const history = turns.slice(0, turns.indexOf(turn)).flatMap((earlier) => earlier.messages);

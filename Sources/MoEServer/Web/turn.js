@@ -14,6 +14,7 @@ export class Turn {
     this.views = [];
     /** Which answer the conversation goes on with. */
     this.kept = 0;
+    this.atOnce = false;
     this.root = element("section", "turn");
     this.root.setAttribute("aria-label", "Prompt and answer");
     const said = element("div", "said");
@@ -107,6 +108,7 @@ export class Turn {
     const value = element("dd");
     value.append(element("span", "faint", "text"), element("b", "", same ? "identical" : `same for ${agreed} words`));
     this.verdict.append(value);
+    if (this.atOnce) this.verdict.append(element("dd", "faint", "Both ran at once and shared the machine: their times are each other's, too."));
   }
 
   colour(on) {
