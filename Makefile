@@ -8,7 +8,7 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-openapi test-blas test-arm sanitize bench bench-kernels \
+.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-openapi test-page test-blas test-arm sanitize bench bench-kernels \
 	bench-peers bench-tokenizers models peer compare routing golden train twins results lint format openapi dist install clean
 
 help: ## List the targets
@@ -55,6 +55,9 @@ test-grammar: setup ## Judge grammars by Python's jsonschema and its test suite;
 
 test-openapi: build ## Compare what the server answers with its own description (MODEL=…)
 	@Tools/openapi/check.sh $(BINARY) $(if $(MODEL),--model "$(MODEL)")
+
+test-page: $(if $(MOCK),,build) ## Test the server's page in headless Chromium (installs it and chromium-driver); MOCK=1: without building, beside a stand-in
+	@Tools/page/test.sh $(if $(MOCK),--mock,--server $(BINARY)) $(if $(SHOTS),--shots "$(SHOTS)")
 
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
