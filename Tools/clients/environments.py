@@ -38,6 +38,12 @@ def python_of(name: str) -> Path:
     return python
 
 
+def client_package(name: str) -> str:
+    """The package that the environment is there for: the first line of its list, without its extras and version."""
+    first = (REQUIREMENTS / f"{name}.txt").read_text().splitlines()[0]
+    return first.split("==")[0].split("[")[0]
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:] or sorted(path.stem for path in REQUIREMENTS.glob("*.txt")):
         try:

@@ -59,6 +59,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def key_file(folder: Path, *keys: str) -> Path:
+    """A file for --api-key-file."""
+    path = folder / "keys"
+    path.write_text("".join(f"{key}\n" for key in keys))
+    path.chmod(0o600)
+    return path
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory less the pages of mapped files: weights come and go with the page cache and are no leak."""
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
