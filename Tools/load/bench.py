@@ -30,11 +30,13 @@ def start(options) -> dict:
     threads = {"OMP_NUM_THREADS": str(options.threads), "OPENBLAS_NUM_THREADS": str(options.threads), "MOE_THREADS": str(options.threads)}
     ours = serving.MoEServer("--batch", slots, "--queue", 4 * slots, "--context", each, "--threads", options.threads, *options.option,
                              model=options.model, binary=options.binary, log=logs / "moe-infer.log", environment=threads)
-    # Each slot of llama.cpp has its share of -c.
-    theirs = serving.LlamaServer("--threads", options.threads, "--threads-http", 8, "--parallel", slots, "--ctx-size", slots * each,
-                                 "--cache-ram", 0, model=options.model, log=logs / "llama-server.log", environment=threads)
+    servers = [ours]
+    if options.peer:  # each of its slots has its share of the context
+        servers.append(serving.LlamaServer(
+            "--threads", options.threads, "--threads-http", 8, "--parallel", slots, "--ctx-size", slots * each, "--cache-ram", 0,
+            model=options.model, log=logs / "llama-server.log", environment=threads))
     started = {}
-    for server in (ours, theirs):
+    for server in servers:
         server.log.unlink(missing_ok=True)
         server.start()
         started[server.name] = server
@@ -174,8 +176,6 @@ def main() -> int:
     servers = {}
     try:
         servers = start(options)
-        if not options.peer:
-            servers.pop("llama-server").kill()
         report = asyncio.run(run(servers, options))
     except serving.ServerFailure as failure:
         sys.exit(f"bench-server: {failure}")

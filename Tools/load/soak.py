@@ -152,6 +152,7 @@ async def soak(server, options) -> dict:
     traffic = Traffic(server.model, Prompts(options.text, tokens_of), options.seed)
     total = options.minutes * 60
     warm, each = total * 0.2, total * 0.8 / (2 * len(PHASES))
+    before = {"files": serving.open_files(server.pid), "threads": serving.threads(server.pid)}
     records, wrong, watch, began = [], [], Watch(server), time.monotonic()
     watcher = asyncio.create_task(watch.run(began))
     # Warm: all memory that the largest phase needs has been touched once. Then every phase twice, so that drift shows between equals.
@@ -161,7 +162,7 @@ async def soak(server, options) -> dict:
         await phase(server, traffic, clients, seconds, options.deadline, records, wrong)
     watch.going = False
     await watcher
-    return {"warm_seconds": warm, "records": records, "samples": watch.samples, "wrong": wrong}
+    return {"before": before, "warm_seconds": warm, "records": records, "samples": watch.samples, "wrong": wrong}
 
 
 def verdicts(server, run: dict, settle: float) -> list[dict]:
@@ -193,8 +194,9 @@ def verdicts(server, run: dict, settle: float) -> list[dict]:
     minutes = (after[-1]["seconds"] - after[0]["seconds"]) / 60 or 1
     check("memory is flat", last <= first * (1 + FLAT),
           f"{first / 2**20:.1f} -> {last / 2**20:.1f} MiB ({(last / first - 1) * 100:+.2f} %, {(last - first) / 2**20 / minutes:+.2f} MiB a minute)")
-    check("no file or thread is left open", after[-1]["files"] <= after[0]["files"] + 4 + max(PHASES) and after[-1]["threads"] <= after[0]["threads"] + 4,
-          f"files {after[0]['files']} -> {serving.open_files(server.pid)}, threads {after[0]['threads']} -> {serving.threads(server.pid)}")
+    before, now = run["before"], {"files": serving.open_files(server.pid), "threads": serving.threads(server.pid)}
+    check("no file is left open", now["files"] <= before["files"] + 4, f"files {before['files']} -> {now['files']}, "
+          f"threads {before['threads']} -> {now['threads']}")
     return found
 
 
