@@ -290,7 +290,7 @@ def request_ids(target):
 @case("wrong keys")
 def wrong_keys(target):
     folder = target.logs.parent
-    server = target.other("keys", "--api-key-file", serving.key_file(folder, "the-right-key"))
+    server = target.other("keys", "--api-keys", serving.key_file(folder, "the-right-key"))
     for fields in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}, {"Authorization": "Bearer wrong"}, {"X-Api-Key": "wrong"},
                    {"Authorization": "Basic dGhlLXJpZ2h0LWtleQ=="}, {"Authorization": "the-right-key"}, {"Authorization": "Bearer the-right-key "*20},
                    {"Authorization": "Bearer " + "x" * 5000}, {"Authorization": "Bearer \xff\xfe"}, {"X-Api-Key": ""},

@@ -138,10 +138,11 @@ def main() -> int:
         tasks = [json.loads(line) for line in file][: options.limit]
     check_sandbox(tasks)
     logs = serving.ROOT / ".cache/clients/logs"
-    context = 2048
+    context = options.concurrency * 2048
     makers = {
-        "moe-infer": lambda: serving.MoEServer("--context", context, model=options.model, binary=options.binary, log=logs / "humaneval-moe-infer.log"),
-        "llama-server": lambda: serving.LlamaServer("--parallel", options.concurrency, "--ctx-size", options.concurrency * context,
+        "moe-infer": lambda: serving.MoEServer("--context", 2048, "--cache", context, "--batch", options.concurrency, model=options.model,
+                                                 binary=options.binary, log=logs / "humaneval-moe-infer.log"),
+        "llama-server": lambda: serving.LlamaServer("--parallel", options.concurrency, "--ctx-size", context,
                                                     model=options.model, log=logs / "humaneval-llama-server.log"),
     }
     reports = []

@@ -80,7 +80,7 @@ class Servers:
         if name == "tools":
             return [], serving.QWEN_CODER
         if name == "keys":
-            return ["--api-key-file", serving.key_file(Path(self.folder.name), KEY)], None
+            return ["--api-keys", serving.key_file(Path(self.folder.name), KEY)], None
         if name == "tight":
             return ["--queue", "1", "--batch", "1"], None
         return [], None

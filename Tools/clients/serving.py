@@ -2,6 +2,7 @@
 """Starts `moe-infer serve` (or llama-server) for a test, asks it things over plain HTTP, and looks at its process."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -60,9 +61,10 @@ def free_port() -> int:
 
 
 def key_file(folder: Path, *keys: str) -> Path:
-    """A file for --api-key-file."""
-    path = folder / "keys"
-    path.write_text("".join(f"{key}\n" for key in keys))
+    """A file for --api-keys: it holds only digests."""
+    path = folder / "keys.json"
+    entries = [{"name": f"test-{number}", "sha256": hashlib.sha256(key.encode()).hexdigest()} for number, key in enumerate(keys)]
+    path.write_text(json.dumps({"keys": entries}))
     path.chmod(0o600)
     return path
 

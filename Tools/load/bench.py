@@ -28,7 +28,7 @@ def start(options) -> dict:
     each = options.long + options.tokens + 64 if options.mixed else options.prompt + options.tokens + 64
     logs = options.output
     threads = {"OMP_NUM_THREADS": str(options.threads), "OPENBLAS_NUM_THREADS": str(options.threads), "MOE_THREADS": str(options.threads)}
-    ours = serving.MoEServer("--batch", slots, "--queue", 4 * slots, "--context", each, "--threads", options.threads, *options.option,
+    ours = serving.MoEServer("--batch", slots, "--queue", 4 * slots, "--context", each, "--cache", slots * each, "--threads", options.threads, *options.option,
                              model=options.model, binary=options.binary, log=logs / "moe-infer.log", environment=threads)
     servers = [ours]
     if options.peer:  # each of its slots has its share of the context

@@ -184,7 +184,7 @@ def test_bad_schema(chat):
     ({"tool_choice": {"type": "function", "function": {"name": "missing"}}, "tools": [CLOCK]}, "tool_choice"),
     ({"tool_choice": "required"}, "tool_choice"), ({"tools": [{"type": "function"}]}, "tools"),
     ({"response_format": {"type": "yaml"}}, "response_format"), ({"response_format": {"type": "json_schema"}}, "response_format"),
-    ({"max_tokens": 0}, "max_tokens"), ({"reasoning_effort": "heroic"}, "reasoning_effort"),
+    ({"max_tokens": -1}, "max_tokens"), ({"reasoning_effort": "heroic"}, "reasoning_effort"),
 ])
 def test_bad_chats(chat, fields, param):
     with pytest.raises(openai.BadRequestError) as raised:
