@@ -15,17 +15,35 @@ let swiftSettings: [SwiftSetting] = [
 
 let cSettings: [CSetting] = [.define("NDEBUG", .when(configuration: .release))]
 
+/// Whether this manifest is read for a package that depends on this one: then the server is off unless asked for, so that who
+/// imports the library does not fetch and build a web stack.
+let isDependency = Context.packageDirectory.contains("/checkouts/")
+
+let server = TargetDependencyCondition.when(traits: ["Server"])
+
 let package = Package(
     name: "moe-infer",
     products: [
         .library(name: "MoEInfer", targets: ["MoEInfer"]),
+        .library(name: "MoEServer", targets: ["MoEServer"]),
         .executable(name: "moe-infer", targets: ["moe-infer"]),
+    ],
+    traits: [
+        .trait(name: "Server", description: "The HTTP server: moe-infer serve, and the library MoEServer."),
+        .default(enabledTraits: isDependency ? [] : ["Server"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.0.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "3.0.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.3.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.80.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.24.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.30.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.15.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     ],
     targets: [
         .systemLibrary(
@@ -60,10 +78,31 @@ let package = Package(
                 .product(name: "Configuration", package: "swift-configuration"),
             ],
             swiftSettings: swiftSettings),
+        .target(
+            name: "MoEServer",
+            dependencies: [
+                "MoEInfer", "MoEChat", "MoEGrammar", "MoEJSON",
+                .product(name: "Configuration", package: "swift-configuration"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "CoreMetrics", package: "swift-metrics", condition: server),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras", condition: server),
+                .product(name: "Hummingbird", package: "hummingbird", condition: server),
+                .product(name: "HummingbirdCore", package: "hummingbird", condition: server),
+                .product(name: "HummingbirdTLS", package: "hummingbird", condition: server),
+                .product(name: "HTTPTypes", package: "swift-http-types", condition: server),
+                .product(name: "NIOCore", package: "swift-nio", condition: server),
+                .product(name: "NIOHTTP1", package: "swift-nio", condition: server),
+                .product(name: "NIOSSL", package: "swift-nio-ssl", condition: server),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle", condition: server),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle", condition: server),
+            ],
+            resources: [.embedInCode("Web"), .embedInCode("OpenAPI/openapi.json")],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "moe-infer",
             dependencies: [
-                "MoEInfer", "MoETerminal", "CMoEDemoModel",
+                "MoEInfer", "MoETerminal", "CMoEDemoModel", .target(name: "MoEServer", condition: server),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -97,6 +136,15 @@ let package = Package(
         .testTarget(
             name: "MoEInferTests",
             dependencies: ["MoEInfer", "MoEModel", "MoETokenizer", "MoECompute", "MoETensors", "MoETestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MoEServerTests",
+            dependencies: [
+                "MoEServer", "MoEInfer", "MoEChat", "MoEJSON", "MoETestSupport",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "CommandLineTests", dependencies: ["moe-infer", "MoETestSupport"], swiftSettings: swiftSettings),

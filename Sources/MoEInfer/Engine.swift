@@ -30,16 +30,24 @@ package actor Engine {
     private var slices: [Scheduler.Slice] = []
     private var draftBatch = ForwardBatch()
     private var policies = PolicyNumbers()
+    private let costs: ExpertCosts
+    /// Of the step under way.
+    private var work = EngineFigures.Work()
+    private var pressure = 0
+    nonisolated let figures: EngineFigures
 
     /// - Throws: ``ResourceError`` when the engine's thread cannot be started.
     init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) throws {
         let pool = runner.context.pool
         thread = try EngineExecutor { pool.placeCaller() }
-        scheduler = Scheduler(
-            limits: limits, blocks: BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize))
+        let blocks = BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize)
+        let configuration = runner.model.configuration
+        scheduler = Scheduler(limits: limits, blocks: blocks)
         self.runner = runner
         self.tokenizer = tokenizer
         self.contextLength = contextLength
+        costs = ExpertCosts(configuration)
+        figures = EngineFigures(blockCount: blocks.blockCount, blockSize: blocks.blockSize)
     }
 
     /// Blocks not in use, and blocks in all: for tests and statistics.
@@ -62,29 +70,37 @@ package actor Engine {
         _ prompt: [Int32], options: GenerationOptions, trie: TokenTrie?, ticket: Ticket,
         to continuation: Sequence.Stream.Continuation
     ) {
-        if ticket.isCancelled { return }
+        work.submitted += 1
+        defer { noteChange() }
+        if ticket.isCancelled {
+            work.cancelled += 1
+            return
+        }
         var constraint: GrammarConstraint?
+        let (limit, routing): (Int, SequenceRouting)
         do {
             try check(prompt, options: options)
+            limit = min(options.sampling.maxTokens, contextLength - prompt.count)
+            routing = try SequenceRouting(options, promptCount: prompt.count, limit: limit, costs: costs)
             if let grammar = options.grammar, let trie {
                 constraint = GrammarConstraint(
                     try grammars.automaton(grammar, trie: trie), mayEnd: !options.sampling.ignoreEOS)
             }
         } catch {
+            work.failed += 1
             continuation.finish(throwing: error)
             return
         }
         let id = nextID
         nextID += 1
-        let limit = min(options.sampling.maxTokens, contextLength - prompt.count)
         let sequence = Sequence(
             id: id, prompt: prompt, options: options, limit: limit, constraint: constraint, tokenizer: tokenizer,
-            ticket: ticket, continuation: continuation,
+            ticket: ticket, continuation: continuation, routing: routing,
             routingNumbers: (
-                policies.number(of: options.routing.policy(for: .prefill)),
-                policies.number(of: options.routing.policy(for: .decode))
-            ))
+                policies.number(of: routing.prefill), policies.number(of: options.routing.policy(for: .decode))
+            ), engineObserver: figures)
         if limit == 0 {
+            work.finished += 1
             sequence.finish(.length)
             return
         }
@@ -111,7 +127,27 @@ package actor Engine {
         for (id, sequence) in sequences where sequence.ticket.isCancelled {
             sequences[id] = nil
             scheduler.remove(id: id, content: sequence.content)
+            work.cancelled += 1
         }
+        noteChange()
+    }
+
+    /// Tells the figures what changed between steps.
+    private func noteChange() {
+        figures.note(work, counts: counts)
+        work = EngineFigures.Work()
+    }
+
+    private var counts: EngineFigures.Counts {
+        var counts = EngineFigures.Counts(
+            running: scheduler.runningCount, waiting: scheduler.waitingCount, free: scheduler.blocks.freeCount,
+            idle: scheduler.blocks.idleCount, preemptions: scheduler.preemptions)
+        if counts.waiting > 0 {
+            for sequence in sequences.values where !sequence.hasStarted {
+                counts.oldestWaiting = min(counts.oldestWaiting ?? sequence.submitted, sequence.submitted)
+            }
+        }
+        return counts
     }
 
     /// Runs work of another kind (logits, perplexity, measurements) between steps.
@@ -129,23 +165,17 @@ package actor Engine {
 
     private func loop() async {
         while !scheduler.isIdle {
-            do {
-                try step()
-            } catch {
-                for (id, sequence) in sequences {
-                    scheduler.remove(id: id)
-                    sequence.continuation.finish(throwing: error)
-                }
-                sequences = [:]
-            }
+            step()
             // Lets submissions and cancellations in.
             await Task.yield()
         }
         isRunning = false
     }
 
-    private func step() throws {
+    private func step() {
         collectCancelled()
+        let start = ContinuousClock.now
+        pressure = figures.pressure.load(ordering: .relaxed)
         // Nobody's observers and policies stay behind.
         defer {
             batch.reset()
@@ -159,7 +189,45 @@ package actor Engine {
         }
         if slices.isEmpty { return }
         largestBatch = max(largestBatch, slices.count)
-        try draft(slices)
+        figures.beginStep(at: start)
+        do {
+            try draft(slices)
+            try run(slices)
+        } catch {
+            runApart(slices, error: error)
+        }
+        let decoding = slices.contains { $0.phase == .decode }
+        figures.endStep(
+            seconds: (ContinuousClock.now - start) / .seconds(1), decoding: decoding, work: work, counts: counts)
+        work = EngineFigures.Work()
+    }
+
+    /// A step that failed, once more for each sequence alone and without drafts: whoever it fails for is the one that ends. Rows
+    /// that were computed are computed again at the same positions, and what their routers told is counted again.
+    private func runApart(_ slices: [Scheduler.Slice], error: any Error) {
+        for slice in slices {
+            guard let sequence = sequences[slice.id] else { continue }
+            do {
+                if slices.count == 1, slice.drafts == 0 { throw error }
+                sequence.draft?.truncate(to: 0)
+                batch.reset()
+                try run([slice])
+            } catch {
+                fail(sequence, error)
+            }
+        }
+    }
+
+    private func fail(_ sequence: Sequence, _ error: any Error) {
+        sequences[sequence.id] = nil
+        scheduler.remove(id: sequence.id)
+        work.failed += 1
+        sequence.continuation.finish(throwing: error)
+    }
+
+    /// Computes the rows of some sequences and lets them choose their tokens.
+    /// - Throws: what the model throws, before any sequence has changed.
+    private func run(_ slices: [Scheduler.Slice]) throws {
         fillBatch(slices)
         let (logits, seconds) = try runner.run(batch)
 
@@ -169,28 +237,33 @@ package actor Engine {
             guard let sequence = sequences[slice.id] else { continue }
             let drafted = sequence.draft?.tokens.count ?? 0
             let secondsPerRow = seconds / Double(batch.count)
-            if !slice.isReplay { sequence.statistics.addForward(seconds: secondsPerRow * Double(slice.range.count)) }
+            if !slice.isReplay {
+                sequence.statistics.addForward(seconds: secondsPerRow * Double(slice.range.count))
+                if slice.phase == .prefill { work.promptTokens += slice.range.count }
+            }
             guard slice.samples else { continue }
             let rows = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1 + drafted) * width])
             row += 1 + drafted
+            let (generated, degraded) = (sequence.generatedCount, sequence.degradedTokens)
             let outcome = Result {
                 try sequence.advance(rows: rows, width: width, scratch: scratch, raw: raw, check: runner.check)
             }
             if case .success(let (accepted, reason)) = outcome {
                 if slice.phase == .decode { sequence.finishStep(accepted: accepted, secondsPerRow: secondsPerRow) }
+                work.generatedTokens += sequence.generatedCount - generated
+                work.degradedTokens += sequence.degradedTokens - degraded
                 if reason == nil {
                     scheduler.append(id: slice.id, accepted: accepted)
                     continue
                 }
             }
-            sequences[slice.id] = nil
             switch outcome {
             case .success(let (_, reason)):
+                sequences[slice.id] = nil
                 scheduler.remove(id: slice.id, content: sequence.content)
+                work.finished += 1
                 sequence.finish(reason ?? .stop)
-            case .failure(let error):
-                scheduler.remove(id: slice.id)
-                sequence.continuation.finish(throwing: error)
+            case .failure(let error): fail(sequence, error)
             }
         }
     }
@@ -211,8 +284,11 @@ package actor Engine {
     private func fillBatch(_ slices: [Scheduler.Slice]) {
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
+            if !sequence.hasStarted { work.cachedTokens += slice.range.lowerBound }
             sequence.begin(cached: slice.range.lowerBound)
-            let routing = sequence.options.routing.policy(for: slice.phase)
+            let degraded = sequence.degradedTokens
+            let routing = sequence.policy(for: slice, pressure: pressure)
+            work.degradedTokens += sequence.degradedTokens - degraded
             let (count, tokens) = (slice.range.count, sequence.tokens)
             batch.append(
                 tokens: tokens.span.extracting(slice.range), firstPosition: slice.range.lowerBound,

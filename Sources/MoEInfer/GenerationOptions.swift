@@ -14,6 +14,20 @@ public struct GenerationOptions: Sendable {
     /// Whether the text has the names of special tokens in it, as `<|channel|>`, which it otherwise leaves out: who takes answers
     /// apart needs them. Never that of a token that ends a generation.
     public var namesSpecialTokens = false
+    /// The most expert evaluations, (token, layer, expert) triples, that the request may cost, prompt and generated text together;
+    /// nil: no bound. Never exceeded: `usage.moe.expertEvaluations` stays at or below it. Tokens get fewer experts to stay within it,
+    /// and the text ends (`length`, ``BudgetUsage/isExhausted``) when not even one expert per layer is left for another token.
+    ///
+    /// What a budget makes of a text depends on the request alone, not on what is cached or who else runs: a prompt is charged at
+    /// its worst case. docs/routing.md has the rules and an example. A request whose prompt costs more with one expert per
+    /// layer is refused; so are speculation and batch policies together with a budget. Without effect on a dense model.
+    public var budget: Int?
+    /// Cheaper policies for generated tokens, in order, the last the cheapest that the request accepts: what it runs under while
+    /// the engine is under pressure (``LLM/setPressure(_:)``). Empty: pressure does not concern it.
+    ///
+    /// > Important: With fallbacks a text depends on the load, and the same request may give another one next time.
+    /// > ``GenerationResult/Usage/degradedTokens`` tells whether it happened: at 0 the text is that of a quiet engine.
+    public var fallbacks: [any RoutingPolicy] = []
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
 
@@ -67,7 +81,7 @@ public struct GeneratedToken: Sendable {
 public enum FinishReason: String, Sendable, Encodable {
     /// An end-of-text token, a stop token or a stop text, or a grammar's text is complete and nothing may follow.
     case stop
-    /// `maxTokens`, or the end of the context.
+    /// `maxTokens`, the end of the context, or of the request's budget.
     case length
 }
 
@@ -79,8 +93,14 @@ public struct GenerationResult: Sendable {
         public let completionTokens: Int
         /// nil for a dense model.
         public let moe: MoEUsage?
+        /// The model's time for it: of steps that it shared with others, its share of their rows.
+        public let modelSeconds: Double
         /// nil unless the request asked for it.
         public let speculation: SpeculationUsage?
+        /// nil unless the request has one.
+        public let budget: BudgetUsage?
+        /// Generated tokens that ran under one of the request's fallbacks.
+        public let degradedTokens: Int
     }
 
     public struct Timings: Sendable, Equatable {
@@ -98,6 +118,8 @@ public struct GenerationResult: Sendable {
     /// Without the end-of-text token.
     public let tokens: [Int32]
     public let finishReason: FinishReason
+    /// Which of the request's stop texts ended it; nil: none.
+    public let stopText: String?
     public let logprobs: [TokenLogprobs]
     /// ``GeneratedToken/meanExperts`` by token; empty for a dense model.
     public let tokenExperts: [Double]

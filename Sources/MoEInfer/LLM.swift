@@ -47,14 +47,16 @@ public final class LLM: Sendable {
     /// What the file carries, and where.
     let loadedProfile: Result<RoutingProfile?, ModelFileError>
     let profilePlace: String
-    var layerCount: Int { gate.layerCount }
+    package var layerCount: Int { gate.layerCount }
     let batchPolicyLog = BatchPolicyLog()
     private let grammarVocabulary = GrammarVocabulary()
     /// k, the experts that the model was trained with per token; 0 for a dense model.
     public var expertsPerToken: Int { gate.expertsPerToken }
-    var expertCount: Int { gate.expertCount }
+    package var expertCount: Int { gate.expertCount }
     /// Worker threads, the caller's among them.
-    let threads: Int
+    package let threads: Int
+    /// Sequences that run together.
+    package var batchLimit: Int { settings.batch }
 
     /// Opens, checks and prepares a model; weights stay in their mapped file.
     ///
@@ -64,7 +66,10 @@ public final class LLM: Sendable {
         try LLM(source, settings: options.settings)
     }
 
-    private init(_ source: ModelSource, settings: Settings) throws {
+    /// - Parameter model: puts something around the model, for tests of what happens when it fails.
+    package init(
+        _ source: ModelSource, settings: Settings, model: (any LanguageModel) -> any LanguageModel = { $0 }
+    ) throws {
         try settings.validate()
         try BLASLibrary.prepare(settings)
         let file = try ModelFile.open(source)
@@ -95,7 +100,7 @@ public final class LLM: Sendable {
             precision: precision, blockSize: blockSize, blockCount: blockCount,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let runner = ModelRunner(
-            model: try file.model(contextLength: context), context: try ComputeContext(settings: settings), cache: cache)
+            model: model(try file.model(contextLength: context)), context: try ComputeContext(settings: settings), cache: cache)
 
         threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
@@ -150,6 +155,9 @@ public final class LLM: Sendable {
     // MARK: Generation
 
     /// Continues a text. The stream ends with ``GenerationEvent/finished(_:)``, or throws. Dropping it cancels the request.
+    ///
+    /// Events wait for a listener who is slow; the model does not. What may pile up is bounded by `maxTokens` and the context: one
+    /// event per token, with its log probabilities if they were asked for.
     public func generate(
         _ prompt: String, options: GenerationOptions = GenerationOptions()
     ) -> AsyncThrowingStream<GenerationEvent, any Error> {
@@ -169,6 +177,7 @@ public final class LLM: Sendable {
         do {
             options.routing = try check(options.routing)
             try check(options.speculation, routing: options.routing)
+            options.fallbacks = try checkCompute(options)
         } catch {
             continuation.finish(throwing: error)
             return stream

@@ -48,6 +48,9 @@ public final class RoutingStatistics: RoutingObserver {
     /// Adds a step's whole time, the denominator of the gate's share.
     package func addForward(seconds: Double) { state.withLock { $0.forwardSeconds += seconds } }
 
+    /// What ``addForward(seconds:)`` came to.
+    package var modelSeconds: Double { state.withLock { $0.forwardSeconds } }
+
     /// nil when no expert layer was observed (a dense model).
     public var usage: MoEUsage? {
         state.withLock { state in

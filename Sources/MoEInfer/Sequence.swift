@@ -20,6 +20,9 @@ final class Sequence {
     let draft: SequenceDraft?
     let continuation: Stream.Continuation
     private let routingNumbers: (prefill: Int?, decode: Int?)
+    private var routing: SequenceRouting
+    /// When the engine got it.
+    let submitted = ContinuousClock.now
     private var cachedCount = 0
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
     private let limit: Int
@@ -34,6 +37,8 @@ final class Sequence {
     private var tokenExperts: [Double] = []
     /// What the statistics had counted when the last token was chosen.
     private var counted = (evaluations: 0, tokenLayers: 0)
+    /// Evaluations of the prompt.
+    private var promptEvaluations = 0
     private var stopTextFound = false
     private var started: ContinuousClock.Instant?
     private var firstToken: ContinuousClock.Instant?
@@ -42,9 +47,10 @@ final class Sequence {
     init(
         id: Int, prompt: [Int32], options: GenerationOptions, limit: Int, constraint: GrammarConstraint?,
         tokenizer: Tokenizer?, ticket: Engine.Ticket, continuation: Stream.Continuation,
-        routingNumbers: (prefill: Int?, decode: Int?)
+        routing: SequenceRouting, routingNumbers: (prefill: Int?, decode: Int?), engineObserver: any RoutingObserver
     ) {
         self.id = id
+        self.routing = routing
         self.routingNumbers = routingNumbers
         promptCount = prompt.count
         tokens = prompt
@@ -52,7 +58,8 @@ final class Sequence {
         self.ticket = ticket
         let statistics = RoutingStatistics(everyToken: false)
         self.statistics = statistics
-        observer = options.observer.map { ObserverPair(first: statistics, second: $0) } ?? statistics
+        let pair = ObserverPair(first: statistics, second: engineObserver)
+        observer = options.observer.map { ObserverPair(first: pair, second: $0) } ?? pair
         draft = SequenceDraft(options.speculation)
         self.limit = limit
         self.constraint = constraint
@@ -63,7 +70,9 @@ final class Sequence {
         stops = StopMatcher(options.sampling.stop)
     }
 
-    private var generatedCount: Int { tokens.count - promptCount }
+    var generatedCount: Int { tokens.count - promptCount }
+
+    var hasStarted: Bool { started != nil }
 
     /// - Parameter cached: positions that were computed for others.
     func begin(cached: Int) {
@@ -72,9 +81,19 @@ final class Sequence {
         cachedCount = cached
     }
 
+    /// By what a slice is routed.
+    func policy(for slice: Scheduler.Slice, pressure: Int) -> any RoutingPolicy {
+        if slice.phase == .prefill { return routing.prefill }
+        return routing.policy(ofGenerated: slice.range.lowerBound - promptCount, pressure: pressure)
+    }
+
+    var degradedTokens: Int { routing.degradedTokens }
+
     /// What its blocks hold.
     var content: Scheduler.Content {
-        Scheduler.Content(tokens: tokens, routing: routingNumbers, adopts: options.observer == nil)
+        Scheduler.Content(
+            tokens: tokens, routing: (routingNumbers.prefill, routing.isAltered ? nil : routingNumbers.decode),
+            adopts: options.observer == nil)
     }
 
     /// Chooses the next token from `[vocabulary]` logits and tells the listener.
@@ -91,7 +110,10 @@ final class Sequence {
             throw RequestError("the logit bias forbids every token that fits the grammar")
         }
         let now = ContinuousClock.now
-        if firstToken == nil { firstToken = now }
+        if firstToken == nil {
+            firstToken = now
+            promptEvaluations = statistics.evaluations.evaluations
+        }
         lastToken = now
 
         let sampling = options.sampling
@@ -117,7 +139,12 @@ final class Sequence {
             return .stop
         }
         if constraint?.isOver == true { return .stop }
-        return generatedCount >= limit ? .length : nil
+        if generatedCount >= limit { return .length }
+        if !routing.charge(evaluations: counted.evaluations - promptEvaluations) {
+            routing.exhaust()
+            return .length
+        }
+        return nil
     }
 
     // MARK: Drafts
@@ -171,6 +198,7 @@ final class Sequence {
     /// - Parameter secondsPerRow: of the step's time, what one row stands for.
     func finishStep(accepted: Int, secondsPerRow: Double) {
         guard let draft else { return }
+        routing.accept(drafts: accepted)
         statistics.addForward(seconds: secondsPerRow * Double(accepted))
         draft.waste.addForward(seconds: secondsPerRow * Double(draft.tokens.count - accepted))
         draft.finishStep(accepted: accepted)
@@ -204,13 +232,15 @@ final class Sequence {
             return (to - from) / .seconds(1)
         }
         let (prompt, generation) = (seconds(started, firstToken), seconds(firstToken, lastToken))
+        // The last token's as well, whatever ended the text.
+        if firstToken != nil { _ = routing.charge(evaluations: statistics.evaluations.evaluations - promptEvaluations) }
         return GenerationResult(
-            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, logprobs: logprobs,
+            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, stopText: stops.found, logprobs: logprobs,
             tokenExperts: tokenExperts,
             usage: .init(
                 promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
-                moe: statistics.usage,
-                speculation: draft?.usage),
+                moe: statistics.usage, modelSeconds: statistics.modelSeconds,
+                speculation: draft?.usage, budget: routing.usage, degradedTokens: routing.degradedTokens),
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,
                 promptTokensPerSecond: prompt > 0 ? Double(promptCount - cachedCount) / prompt : 0,

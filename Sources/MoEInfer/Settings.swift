@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Configuration
-import Foundation
 package import MoECompute
 package import MoEModel
-import SystemPackage
 
 /// What a deployment may choose, from (highest first) the command line, a JSON file, and the environment.
 ///
@@ -44,25 +41,12 @@ public struct Settings: Sendable, Equatable {
     ///   - file: a JSON file with the same keys; also named by `MOE_CONFIG`.
     /// - Throws: ``SettingsError`` for a value that cannot be.
     public static func load(commandLine: [String: String] = [:], file: String? = nil) async throws -> Settings {
-        var providers: [any ConfigProvider] = [
-            InMemoryProvider(
-                values: Dictionary(
-                    uniqueKeysWithValues: commandLine.map { key, value in
-                        (
-                            AbsoluteConfigKey(key.split(separator: ".").map(String.init)),
-                            ConfigValue(.string(value), isSecret: false)
-                        )
-                    }))
-        ]
-        if let file = file ?? ProcessInfo.processInfo.environment["MOE_CONFIG"] {
-            do {
-                providers.append(try await FileProvider<JSONSnapshot>(filePath: FilePath(file)))
-            } catch {
-                throw SettingsError(description: "\(file): cannot be read as JSON settings: \(error)")
-            }
-        }
-        providers.append(EnvironmentVariablesProvider().prefixKeys(with: "moe"))
-        return try await Settings(Reader(config: ConfigReader(providers: providers)))
+        try await Settings(SettingsReader(commandLine: commandLine, file: file))
+    }
+
+    /// Whether neither the file nor the environment has a value for a key.
+    package static func isSilent(about key: String, file: String?) async throws -> Bool {
+        try await SettingsReader(commandLine: [:], file: file).integer(key, .min ... .max) == nil
     }
 
     /// Worker threads that an engine starts.
@@ -103,7 +87,7 @@ public struct Settings: Sendable, Equatable {
         }
     }
 
-    private init(_ reader: Reader) async throws {
+    private init(_ reader: SettingsReader) async throws {
         threads = try await reader.integer("threads", Self.threadRange)
         cpuAffinity = try await reader.cpus("cpu.affinity")
         numa = try await reader.choice("numa") ?? numa
@@ -137,60 +121,12 @@ public struct SettingsError: UsageError, Equatable, CustomStringConvertible {
     public let description: String
 }
 
-/// Values as text or as JSON's own types, checked.
-private struct Reader {
-    let config: ConfigReader
-
-    func text(_ key: String) async throws -> String? {
-        do {
-            let value = try await config.fetchString(forKey: ConfigKey(key))
-            return value.flatMap { $0.isEmpty ? nil : $0 }
-        } catch {
-            throw SettingsError(key, expected: "text", found: "another type")
-        }
-    }
-
-    func integer(_ key: String, _ range: ClosedRange<Int>) async throws -> Int? {
-        let value: Int?
-        do {
-            value = try await config.fetchInt(forKey: ConfigKey(key))
-        } catch {
-            // The command line and the environment hold text only.
-            guard let text = try await text(key) else { return nil }
-            guard let number = Int(text) else { throw SettingsError(key, range: range, found: "'\(text)'") }
-            value = number
-        }
-        guard let value else { return nil }
-        guard range.contains(value) else { throw SettingsError(key, range: range, found: "\(value)") }
-        return value
-    }
-
-    /// nil: not set, or `none`.
-    func cpus(_ key: String) async throws -> [Int]? {
-        guard let text = try await text(key), text != "none" else { return nil }
-        guard let list = CPUList(text) else {
-            throw SettingsError(key, expected: "none or different CPUs like 0-3,8", found: "'\(text)'")
-        }
-        return list.numbers
-    }
-
-    func choice<Value: RawRepresentable & CaseIterable>(_ key: String) async throws -> Value?
-    where Value.RawValue == String {
-        guard let text = try await text(key) else { return nil }
-        guard let value = Value(rawValue: text) else {
-            throw SettingsError(
-                key, expected: "one of " + Value.allCases.map(\.rawValue).joined(separator: ", "), found: "'\(text)'")
-        }
-        return value
-    }
-}
-
 extension SettingsError {
-    fileprivate init(_ key: String, range: ClosedRange<Int>, found: String) {
+    package init(_ key: String, range: ClosedRange<Int>, found: String) {
         self.init(key, expected: "a whole number from \(range.lowerBound) to \(range.upperBound)", found: found)
     }
 
-    fileprivate init(_ key: String, expected: String, found: String) {
+    package init(_ key: String, expected: String, found: String) {
         let variable = "MOE_" + key.uppercased().replacing(".", with: "_")
         description = "setting '\(key)' (\(variable)): expected \(expected), found \(found)"
     }

@@ -25,12 +25,20 @@ struct MoEInferCommand: AsyncParsableCommand {
               0 done, 1 failed (one line says why), 64 usage, 130 interrupted
             """,
         version: LLM.engineVersion,
-        subcommands: [
+        subcommands: serverCommands + [
             GenerateCommand.self, ChatCommand.self, TokenizeCommand.self, LogitsCommand.self, PerplexityCommand.self,
             BenchCommand.self,
             RouteCommand.self, CalibrateCommand.self, ProfileCommand.self, CompareCommand.self,
             CertifyCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
         ])
+
+    private static var serverCommands: [any ParsableCommand.Type] {
+        #if Server
+        [ServeCommand.self, KeyCommand.self]
+        #else
+        []
+        #endif
+    }
 
     /// Errors that are the user's to mend leave one line and exit 1; usage errors are the parser's (64).
     static func main() async {

@@ -24,8 +24,9 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "A JSON file with settings.")
     var config: String?
 
-    func settings(context needed: Int? = nil) async throws -> Settings {
-        var overrides: [String: String] = [:]
+    /// - Parameter more: settings of the command's own, by key.
+    func settings(context needed: Int? = nil, more: [String: String?] = [:]) async throws -> Settings {
+        var overrides = more.compactMapValues { $0 }
         overrides["threads"] = threads.map(String.init)
         overrides["gemm"] = gemm
         overrides["kv"] = kvPrecision

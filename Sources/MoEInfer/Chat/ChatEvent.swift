@@ -17,6 +17,9 @@ public struct ChatOptions: Sendable {
 
 /// What an answer in a conversation tells while it is made.
 public enum ChatEvent: Sendable {
+    /// A token was generated. What became certain with it follows as the events below; its own text has the names of special tokens
+    /// in it.
+    case token(GeneratedToken)
     /// More of what the model thinks before it answers.
     case reasoning(ChatText)
     /// More of what the model says.

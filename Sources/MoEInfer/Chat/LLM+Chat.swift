@@ -41,7 +41,10 @@ extension LLM {
         let (stream, continuation) = AsyncThrowingStream<ChatEvent, any Error>.makeStream()
         let task = Task {
             do {
-                try await answer(messages, tools: tools, options: options) { continuation.yield($0) }
+                var options = options
+                options.format = try options.format ?? chatFormat
+                let prompt = try chatPrompt(messages, tools: tools, options: options)
+                try await answer(prompt, tools: tools, options: options) { continuation.yield($0) }
                 continuation.finish()
             } catch {
                 continuation.finish(throwing: error)
@@ -63,13 +66,13 @@ extension LLM {
         return (text, try tokenizer.encode(text, addSpecial: format.isPlain, parseSpecial: true))
     }
 
-    private func answer(
-        _ messages: [ChatMessage], tools: [ToolDefinition], options: ChatOptions, yield: (ChatEvent) -> Void
+    /// Generates an answer and takes it apart.
+    /// - Parameter prompt: of ``chatPrompt(_:tools:options:)`` with the same tools and format.
+    package func answer(
+        _ prompt: (text: String, tokens: [Int32]), tools: [ToolDefinition], options: ChatOptions, yield: (ChatEvent) -> Void
     ) async throws {
-        var options = options
         let format = try options.format ?? chatFormat
-        options.format = format
-        let (prompt, tokens) = try chatPrompt(messages, tools: tools, options: options)
+        let (prompt, tokens) = prompt
         let answers = format.answers(hasTools: !tools.isEmpty)
         var parser = AnswerParser(
             format: answers, tools: tools, startsInReasoning: answers.startsInReasoning(prompt: prompt))
@@ -90,7 +93,9 @@ extension LLM {
         generation.sampling.stop += format.stop
         for try await event in generate(tokens: tokens, options: generation) {
             switch event {
-            case .token(let token): take(token.text, experts: token.meanExperts)
+            case .token(let token):
+                yield(.token(token))
+                take(token.text, experts: token.meanExperts)
             case .text(let text): take(text, experts: nil)
             case .finished(let result):
                 // An answer that was cut off may be gone on with: all of it counts.

@@ -5,6 +5,8 @@ package struct StopMatcher {
     private let stops: [[UInt8]]
     /// Text that may be the beginning of a stop text.
     private var held: [UInt8] = []
+    /// The stop text that was found.
+    package private(set) var found: String?
 
     package init(_ stops: [String]) { self.stops = stops.map { Array($0.utf8) } }
 
@@ -12,7 +14,9 @@ package struct StopMatcher {
     package mutating func append(_ text: String) -> (text: String, stopped: Bool) {
         if stops.isEmpty { return (text, false) }
         held.append(contentsOf: text.utf8)
-        if let end = stops.compactMap({ held.firstRange(of: $0)?.lowerBound }).min() {
+        let places = stops.compactMap { stop in held.firstRange(of: stop).map { (start: $0.lowerBound, stop: stop) } }
+        if let (end, stop) = places.min(by: { $0.start < $1.start }) {
+            found = String(decoding: stop, as: UTF8.self)
             let safe = String(decoding: held[..<end], as: UTF8.self)
             held = []
             return (safe, true)

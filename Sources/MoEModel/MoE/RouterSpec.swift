@@ -43,7 +43,7 @@ package struct RouterSpec: Sendable, Equatable {
     /// R
     package var slotCount: Int { realExperts + pseudo.reduce(0) { $0 + $1.count } }
     /// Slots that can be selected for one token: those of its best groups.
-    var selectableSlots: Int { groups.map { $0.kept * (slotCount / $0.count) } ?? slotCount }
+    package var selectableSlots: Int { groups.map { $0.kept * (slotCount / $0.count) } ?? slotCount }
 
     /// What a slot is; nil: a real expert.
     package func pseudoKind(of slot: Int) -> PseudoExperts.Kind? {

@@ -37,7 +37,7 @@ struct ChatPrinter {
         case .toolCallArguments(_, let fragment): show(ChatText(fragment), as: .content)
         case .toolCallEnded, .toolCallAbandoned: show(ChatText(")\n"), as: .content)
         case .warning(let warning): warnings.append(warning.description)
-        case .finished: break
+        case .finished, .token: break
         }
     }
 

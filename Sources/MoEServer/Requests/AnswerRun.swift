@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Logging
+import MoEChat
+import MoEInfer
+
+/// Makes one answer, from its place in the queue to its last token.
+struct AnswerRun: Sendable {
+    let state: ServerState
+    let record: RequestRecord
+    let plan: AnswerPlan
+    let place: Admission.Place
+
+    /// - Parameter emit: called in order, never after the return.
+    /// - Throws: `CancellationError`, ``APIError``, or what the engine throws.
+    func run(_ emit: @escaping @Sendable (OutputEvent) -> Void) async throws -> Output {
+        var tokens = plan.tokens.count
+        defer { place.finish(tokens: tokens) }
+        try await place.wait()
+        record.begin()
+        let output = try await read(emit)
+        // A stream that was cancelled may end without an error.
+        try Task.checkCancellation()
+        tokens += output.generation.tokens.count
+        return output
+    }
+
+    private func read(_ emit: @escaping @Sendable (OutputEvent) -> Void) async throws -> Output {
+        switch plan.reading {
+        case .text: try await readText(emit)
+        case .call(let call): try await readCall(call, emit)
+        case .chat(let prompt, let tools, let format, let continues):
+            try await readChat(prompt, tools: tools, format: format, continues: continues, emit)
+        }
+    }
+
+    private func readText(_ emit: (OutputEvent) -> Void) async throws -> Output {
+        var clock = TokenClock(state: state, record: record)
+        for try await event in state.llm.generate(tokens: plan.tokens, options: plan.generation) {
+            switch event {
+            case .token(let token):
+                clock.tick()
+                emit(.token(token))
+                if !token.text.isEmpty { emit(.content(token.text, experts: token.meanExperts)) }
+            case .text(let text): emit(.content(text, experts: nil))
+            case .finished(let result):
+                return Output(
+                    message: ChatMessage(role: "assistant", content: result.text),
+                    finishReason: result.finishReason == .length ? .length : .stop, generation: result)
+            }
+        }
+        throw CancellationError()
+    }
+
+    private func readCall(_ call: ForcedCall, _ emit: (OutputEvent) -> Void) async throws -> Output {
+        var clock = TokenClock(state: state, record: record)
+        var reader = ForcedCallReader(call, id: "call_" + Identifiers.random())
+        for try await event in state.llm.generate(tokens: plan.tokens, options: plan.generation) {
+            switch event {
+            case .token(let token):
+                clock.tick()
+                emit(.token(token))
+                for event in reader.append(token.text) { emit(event) }
+            case .text(let text): for event in reader.append(text) { emit(event) }
+            case .finished(let result):
+                for event in reader.finish(isWhole: result.finishReason == .stop) { emit(event) }
+                return Output(
+                    message: ChatMessage(
+                        role: "assistant", content: nil, toolCalls: reader.call.map { [$0] } ?? []),
+                    finishReason: result.finishReason == .length ? .length : .toolCalls, generation: result)
+            }
+        }
+        throw CancellationError()
+    }
+
+    private func readChat(
+        _ prompt: String, tools: [ToolDefinition], format: ChatFormat, continues: Bool, _ emit: (OutputEvent) -> Void
+    ) async throws -> Output {
+        var options = ChatOptions(generation: plan.generation)
+        options.format = format
+        options.continuesFinalMessage = continues
+        var clock = TokenClock(state: state, record: record)
+        var output: Output?
+        // Ids of the model's own notation repeat from answer to answer; clients want unique ones.
+        var ids: [Int: String] = [:]
+        try await state.llm.answer((prompt, plan.tokens), tools: tools, options: options) { event in
+            switch event {
+            case .token(let token):
+                clock.tick()
+                emit(.token(token))
+            case .reasoning(let piece): emit(.reasoning(piece.text, experts: piece.meanExperts))
+            case .content(let piece): emit(.content(piece.text, experts: piece.meanExperts))
+            case .toolCallBegan(let index, let id, let name):
+                ids[index] = id.hasPrefix("call_\(index)") ? "call_" + Identifiers.random() : id
+                emit(.callBegan(index: index, id: ids[index]!, name: name))
+            case .toolCallArguments(let index, let fragment): emit(.callArguments(index: index, fragment: fragment))
+            case .toolCallEnded(let index): emit(.callEnded(index: index))
+            case .toolCallAbandoned(let index):
+                ids[index] = nil
+                emit(.callAbandoned(index: index))
+            case .warning(let warning): state.logger.debug("answer: \(warning)", metadata: ["request": "\(record.id)"])
+            case .finished(let result):
+                var message = result.message
+                for (index, id) in zip(message.toolCalls.indices, ids.sorted { $0.key < $1.key }.map(\.value)) {
+                    message.toolCalls[index].id = id
+                }
+                output = Output(message: message, finishReason: result.finishReason, generation: result.generation)
+            }
+        }
+        guard let output else { throw CancellationError() }
+        return output
+    }
+}
+
+/// Measures the time to the first token and between tokens.
+private struct TokenClock {
+    let state: ServerState
+    let record: RequestRecord
+    private var last: ContinuousClock.Instant?
+
+    init(state: ServerState, record: RequestRecord) { (self.state, self.record) = (state, record) }
+
+    mutating func tick() {
+        let now = ContinuousClock.now
+        if let first = record.countToken() { state.metrics.countFirstToken(seconds: first) }
+        if let last { state.metrics.countInterToken(seconds: (now - last) / .seconds(1)) }
+        last = now
+    }
+}
+
+enum Identifiers {
+    /// 24 letters and digits.
+    static func random() -> String {
+        let alphabet = Array("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+        return String((0..<24).map { _ in alphabet.randomElement()! })
+    }
+}

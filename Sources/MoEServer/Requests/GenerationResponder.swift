@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import HTTPTypes
+import Hummingbird
+import Logging
+import MoEChat
+import MoEGrammar
+import MoEInfer
+import MoEJSON
+import NIOCore
+
+/// Answers requests for text: one response, or a stream of events.
+struct GenerationResponder: Sendable {
+    let state: ServerState
+
+    func respond(_ request: GenerationRequest, endpoint: String, context: ServerContext) async throws -> Response {
+        try check(request.plans)
+        let places = try state.admission.enter(
+            key: context.rights.name, priority: context.rights.priority + request.priority,
+            costs: request.plans.map(\.cost), retryAfter: state.retryAfter)
+        let record = RequestRecord(
+            id: context.requestID, responseID: request.format.idPrefix + Identifiers.random(), endpoint: endpoint,
+            model: state.modelName, key: context.rights.name)
+        record.describe(operatingPoint: request.operatingPoint)
+        state.requests.add(record)
+        let job = Job(
+            state: state, request: request, rights: context.rights, record: record, guardian: RecordGuard(record, state.metrics),
+            runs: zip(request.plans, places).map { AnswerRun(state: state, record: record, plan: $0, place: $1) },
+            watch: try await ConnectionWatch.of(context.channel))
+        return request.isStreamed ? job.stream() : try await job.response()
+    }
+
+    /// What can be told before anything runs.
+    private func check(_ plans: [AnswerPlan]) throws {
+        for plan in plans {
+            guard plan.tokens.count < state.llm.contextLength || plan.generation.sampling.maxTokens == 0 else {
+                throw APIError.contextLength(
+                    "the prompt has \(plan.tokens.count) tokens, but the context holds \(state.llm.contextLength), its answer"
+                        + " included")
+            }
+            try plan.generation.sampling.validate(vocabularySize: state.llm.vocabularySize)
+        }
+    }
+}
+
+/// Ends the record of a request that nobody ended: its connection was gone before its answer began.
+private final class RecordGuard: Sendable {
+    private let record: RequestRecord
+    private let metrics: ServerMetrics
+
+    init(_ record: RequestRecord, _ metrics: ServerMetrics) { (self.record, self.metrics) = (record, metrics) }
+
+    deinit { if record.end(.cancelled) { metrics.countEnd(.cancelled, seconds: record.elapsed) } }
+}
+
+private struct Job: Sendable {
+    let state: ServerState
+    let request: GenerationRequest
+    let rights: KeyRights
+    let record: RequestRecord
+    let guardian: RecordGuard
+    let runs: [AnswerRun]
+    let watch: ConnectionWatch
+
+    var facts: ResponseFacts {
+        ResponseFacts(
+            id: record.responseID, created: record.created, model: state.modelName,
+            request: .init(
+                operatingPoint: request.operatingPoint, budget: request.budget, includesUsage: request.includesUsage,
+                continuousUsage: request.continuousUsage), state: state, record: record,
+            promptTokens: request.plans.map(\.tokens.count).max() ?? 0)
+    }
+
+    // MARK: Running
+
+    private func run(
+        event: @escaping @Sendable (OutputEvent, Int) -> Void, end: @escaping @Sendable (Output, Int) -> Void
+    ) async throws -> [Output] {
+        do {
+            let outputs = try await watch.cancelling {
+                try await withDeadline(seconds: state.configuration.timeout) {
+                    try await withThrowingTaskGroup(of: (Int, Output).self) { group in
+                        for (index, run) in runs.enumerated() {
+                            group.addTask { (index, try await run.run { event($0, index) }) }
+                        }
+                        var outputs: [Int: Output] = [:]
+                        for try await (index, output) in group {
+                            outputs[index] = output
+                            end(output, index)
+                        }
+                        return runs.indices.map { outputs[$0]! }
+                    }
+                }
+            }
+            complete(outputs)
+            return outputs
+        } catch {
+            fail(error)
+            throw error
+        }
+    }
+
+    private func complete(_ outputs: [Output]) {
+        let usage = facts.usage(outputs)
+        if record.end(.completed, usage: facts.usageJSON(outputs)) {
+            state.metrics.countEnd(.completed, seconds: record.elapsed)
+        }
+        for output in outputs {
+            let usage = output.generation.usage
+            state.metrics.countUsage(usage, cost: state.cost(modelSeconds: usage.modelSeconds))
+        }
+        state.keys.charge(rights, tokens: usage.promptTokens + usage.completionTokens)
+    }
+
+    private func fail(_ error: any Error) {
+        let status: RequestRecord.Status = error is CancellationError ? .cancelled : .failed
+        let error = error is CancellationError ? nil : APIError(any: error, logger: state.logger)
+        if record.end(status, error: error) { state.metrics.countEnd(status, seconds: record.elapsed) }
+    }
+
+    // MARK: At once
+
+    func response() async throws -> Response {
+        let outputs = try await run(event: { _, _ in }, end: { _, _ in })
+        var headers: HTTPFields = [.contentType: "application/json"]
+        let usage = facts.usage(outputs)
+        func set(_ name: String, _ value: String?) { if let value { headers[HTTPField.Name(name)!] = value } }
+        set("x-moe-operating-point", headerSafe(request.operatingPoint))
+        set("x-moe-mean-experts", usage.meanExperts.map { "\($0)" })
+        set("x-moe-expert-evaluations", usage.expertEvaluations.map { "\($0)" })
+        set("x-moe-saved-fraction", usage.savedFraction.map { "\($0)" })
+        set("x-moe-degraded-tokens", "\(usage.degradedTokens)")
+        set("x-moe-cost-usd", "\(state.cost(modelSeconds: usage.modelSeconds))")
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: request.format.response(outputs, facts).bytes)))
+    }
+
+    // MARK: As it comes
+
+    private enum Item: Sendable {
+        case event(OutputEvent, Int)
+        case end(Output, Int)
+        case finished([Output])
+        case failed(any Error)
+        case pause
+    }
+
+    func stream() -> Response {
+        var headers: HTTPFields = [
+            .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
+            HTTPField.Name("x-accel-buffering")!: "no",
+        ]
+        headers[HTTPField.Name("x-moe-operating-point")!] = headerSafe(request.operatingPoint)
+        return Response(status: .ok, headers: headers, body: ResponseBody { writer in try await write(to: &writer) })
+    }
+
+    private func write(to writer: inout any ResponseBodyWriter) async throws {
+        // Bounded by the answers' own lengths, should the client not read.
+        let (items, continuation) = AsyncStream<Item>.makeStream()
+        let producer = Task {
+            do {
+                let outputs = try await run(
+                    event: { continuation.yield(.event($0, $1)) }, end: { continuation.yield(.end($0, $1)) })
+                continuation.yield(.finished(outputs))
+            } catch {
+                continuation.yield(.failed(error))
+            }
+            continuation.finish()
+        }
+        let pauses = Task {
+            while true {
+                try await Task.sleep(for: .seconds(state.configuration.keepAliveSeconds))
+                continuation.yield(.pause)
+            }
+        }
+        defer {
+            producer.cancel()
+            pauses.cancel()
+        }
+        var encoder = request.format.stream(facts)
+        var isQuiet = false
+        try await write(encoder.begin(), to: &writer)
+        for await item in items {
+            var events: [ServerSentEvent] = []
+            switch item {
+            case .event(let event, let choice): events = encoder.encode(event, choice: choice)
+            case .end(let output, let choice): events = encoder.end(output, choice: choice)
+            case .finished(let outputs): events = encoder.finish(outputs)
+            case .failed(is CancellationError): throw CancellationError()
+            case .failed(let error): events = encoder.fail(APIError(any: error, logger: state.logger))
+            case .pause:
+                if isQuiet { try await writer.write(ByteBuffer(string: ": still here\n\n")) }
+                isQuiet = true
+                continue
+            }
+            if !events.isEmpty { isQuiet = false }
+            try await write(events, to: &writer)
+        }
+        try Task.checkCancellation()
+        try await writer.finish(nil)
+    }
+
+    private func write(_ events: [ServerSentEvent], to writer: inout any ResponseBodyWriter) async throws {
+        if events.isEmpty { return }
+        try await writer.write(ByteBuffer(bytes: events.flatMap(\.bytes)))
+    }
+
+    private func headerSafe(_ text: String) -> String {
+        String(text.unicodeScalars.filter { $0.isASCII && $0.value >= 0x20 && $0.value != 0x7F }.map(Character.init))
+    }
+}
+
+/// - Throws: ``APIError`` 504 when the work takes longer; it is cancelled then.
+func withDeadline<Result: Sendable>(
+    seconds: Double, error: APIError = .deadline("the server's time for a request is over"),
+    _ body: @escaping @Sendable () async throws -> Result
+) async throws -> Result {
+    try await withThrowingTaskGroup(of: Result.self) { group in
+        group.addTask { try await body() }
+        group.addTask {
+            try await Task.sleep(for: .seconds(seconds))
+            throw error
+        }
+        defer { group.cancelAll() }
+        guard let result = try await group.next() else { throw CancellationError() }
+        return result
+    }
+}
+
+extension APIError {
+    /// What a client is told of any error. Those that are not its own are logged, not told.
+    init(any error: any Error, logger: Logger) {
+        switch error {
+        case let error as APIError: self = error
+        case let error as RequestError: self = .invalid(error.description)
+        case let error as GrammarError: self = .invalid(String(describing: error))
+        case let error as ChatFormatError:
+            self = error.kind == .badTemplate ? .server(error.description) : .invalid(error.description, param: "messages")
+        case let error as ResourceError: self = .unavailable(String(describing: error))
+        case let error as HTTPError where error.status == .contentTooLarge: self = .tooLarge("the body is too large")
+        case let error as HTTPError where error.status == .notFound: self = .notFound("there is no such endpoint")
+        case let error as HTTPError:
+            self = .invalid(error.body ?? error.status.reasonPhrase)
+            status = error.status
+        default:
+            logger.error("unexpected error", metadata: ["error": "\(error)"])
+            self = .server("internal error")
+        }
+    }
+}
