@@ -71,7 +71,7 @@ SAMPLING = {"temperature": (NUMBER,), "top_p": (NUMBER,), "seed": (INTEGER,), "s
             "logit_bias": (OBJECT,), "ignore_eos": (BOOLEAN,), "min_tokens": (INTEGER,), "stop_token_ids": (ARRAY,), "stream": (BOOLEAN,),
             "stream_options": (OBJECT,), "moe": (OBJECT,), "reasoning_effort": (STRING,)}
 FIELDS = {
-    "/v1/completions": {"model": (STRING,), "prompt": (STRING, ARRAY), "max_tokens": (INTEGER,), "echo": (BOOLEAN,), "logprobs": (INTEGER,),
+    "/v1/completions": {"model": (STRING,), "prompt": (STRING, ARRAY), "max_tokens": (INTEGER,), "echo": (BOOLEAN,), "logprobs": (INTEGER, BOOLEAN),
                         "suffix": (STRING,), **SAMPLING},
     "/v1/chat/completions": {"model": (STRING,), "messages": (ARRAY,), "max_tokens": (INTEGER,), "max_completion_tokens": (INTEGER,),
                              "logprobs": (BOOLEAN,), "top_logprobs": (INTEGER,), "response_format": (OBJECT,), "tools": (ARRAY,),
@@ -114,7 +114,8 @@ LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_toke
 def check_field(target, path: str, field: str, allowed: tuple, value: bytes, kind: str | None):
     body = {name: content for name, content in body_of(target, path).items() if name != field}
     data = json.dumps(body).encode()[:-1] + (b", " if body else b"") + b'"%s": %s}' % (field.encode(), value)
-    fits = kind in allowed or (kind == INTEGER and NUMBER in allowed)
+    whole = value in (b"-0.0", b"1e-400")  # JSON does not tell 0.0 from 0
+    fits = kind in allowed or (kind == INTEGER and NUMBER in allowed) or (whole and INTEGER in allowed)
     if fits and field in LENGTHS and value.startswith(b"9"):
         with Wire(target.url) as wire:  # taken at its word, it would take for ever: gone before that
             wire.send(post(path, data))
@@ -214,8 +215,8 @@ def long_prompts(target):
 
 @case("token ids that are none")
 def token_ids(target):
-    for tokens in ([-1], [4096], [2**31], [2**63], [2**64], [1.5], [True], [None], ["a"], [[[1]]], [[1], "a"]):
-        typed(target.post("/v1/completions", target.completion(prompt=tokens)), 400) if tokens != ["a"] else None
+    for tokens in ([-1], [4096], [2**31], [2**63], [2**64], [1.5], [True], [None], [[[1]]], [1, "a"]):
+        typed(target.post("/v1/completions", target.completion(prompt=tokens)), 400)
         typed(target.post("/detokenize", {"tokens": tokens}), 400)
     fine_or_typed(target.post("/tokenize", {"prompt": "x" * 1000000}), 400, 413)
     fine_or_typed(target.post("/tokenize", {"prompt": "\u0000\ufffd\U0010ffff" * 1000}))

@@ -210,8 +210,10 @@ def slow_end(target):
     left = target.patience - (time.monotonic() - target.slow_began)
     end = time.monotonic() + max(left, 0)
     waiting = list(target.slow)
-    while waiting and time.monotonic() < end:
+    while waiting:
         waiting = [wire for wire in waiting if not wire.is_closed(0.02)]
+        if time.monotonic() >= end:
+            break
         time.sleep(0.2)
     stayed, target.slow = len(waiting), []
     for wire in waiting:

@@ -193,7 +193,7 @@ def lengths(target):
         wire.send(head("POST", "/v1/completions", length=len(data) + 100) + data)
         wire.half_close()
         try:
-            typed(wire.answer(), 400)
+            assert 400 <= wire.answer().status < 500
         except Closed:
             pass
 

@@ -72,7 +72,7 @@ embedded, chat, tools, keys, tight = map(fixture_for, ["embedded", "chat", "tool
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request):
-    """After each test its servers have no request left and every block is free or cached."""
+    """After each test its servers have no request left and every block is free."""
     yield
     for name in ("embedded", "chat", "tools", "keys", "tight"):
         if name in request.fixturenames:
@@ -80,7 +80,7 @@ def nothing_left_behind(request):
             if server.pid is None:
                 continue  # someone else's server
             blocks = server.settle()["blocks"]
-            assert blocks["free"] + blocks["cached"] == blocks["total"], blocks
+            assert blocks["free"] == blocks["total"], blocks
 
 
 class Busy:
@@ -136,7 +136,8 @@ def check_moe(moe: dict, completion_tokens: int, layers: int | None = None):
     assert moe["cost_usd"] >= 0
     assert moe["operating_point"]
     if layers:
-        assert token_layers % layers == 0 and token_layers // layers >= completion_tokens - 1
+        # The last layer computes only rows that somebody reads.
+        assert token_layers >= (completion_tokens - 1) * layers
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_tools(tools):
         streamed = chunk if streamed is None else streamed + chunk
     assert streamed.tool_calls[0]["args"] == call["args"]
     result = ToolMessage(str(multiply.invoke(call["args"])), tool_call_id=call["id"])
-    final = model_of(tools).bind_tools([multiply]).invoke([question, answer, result])
+    final = model_of(tools).invoke([question, answer, result])
     assert "42" in final.content
 
 

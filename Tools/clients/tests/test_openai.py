@@ -253,11 +253,11 @@ def test_unknown_model(client):
 
 def test_wrong_key(keys):
     assert client_of(keys).completions.create(model=keys.model, prompt="a", max_tokens=1).choices
-    for wrong in ("wrong", keys.key + "x", keys.key[:-1], " "):
+    for wrong in ("wrong", keys.key + "x", keys.key[:-1]):
         with pytest.raises(openai.AuthenticationError) as raised:
             OpenAI(base_url=keys.base, api_key=wrong, max_retries=0).models.list()
         assert raised.value.status_code == 401 and raised.value.code
-        assert wrong.strip() == "" or wrong not in raised.value.message
+        assert wrong not in raised.value.message
 
 
 def test_too_many_requests(tight, busy):
@@ -358,8 +358,12 @@ def test_a_budget_is_never_exceeded(client, embedded, budget):
                                        extra_body={"moe": {"routing": "exact", "budget": budget}, "ignore_eos": True})
     moe = answer.usage.model_extra["moe"]
     assert moe["expert_evaluations"] <= budget and moe["budget"] == budget
-    assert answer.choices[0].finish_reason == "length"
-    assert 0 < answer.usage.completion_tokens < 400
+    assert answer.choices[0].finish_reason == "length" and answer.usage.completion_tokens > 0
+    # What the budget cannot pay at full price is computed with fewer experts; it ends when one for each layer is too much.
+    if answer.usage.completion_tokens < 400:
+        assert moe["expert_evaluations"] > budget * 0.9
+    else:
+        assert moe["mean_experts"] < 8
 
 
 def test_the_same_alone_and_among_others(embedded):
