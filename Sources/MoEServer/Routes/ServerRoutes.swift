@@ -23,7 +23,6 @@ struct ServerRoutes {
         func generate(
             _ path: RouterPath, _ read: @escaping @Sendable (JSONFields, KeyRights) throws -> GenerationRequest
         ) {
-            table.add(path.description, .post)
             router.post(path) { request, context in
                 if state.isDraining { throw APIError.unavailable("the server is shutting down") }
                 let rights = context.rights
@@ -37,7 +36,6 @@ struct ServerRoutes {
         generate("/v1/messages") { try MessagesRequest($0, state, $1).read() }
 
         func json(_ path: RouterPath, _ answer: @escaping @Sendable (JSONFields, ServerContext) throws -> JSONTree) {
-            table.add(path.description, .post)
             router.post(path) { request, context in
                 Response(json: try await request.read(state) { try answer($0, context) })
             }
@@ -46,14 +44,12 @@ struct ServerRoutes {
         json("/v1/messages/count_tokens") { try MessagesRequest($0, state, $1.rights).countTokens() }
         json("/tokenize") { fields, _ in try tokens.tokenize(fields) }
         json("/detokenize") { fields, _ in try tokens.detokenize(fields) }
-        table.add("/v1/embeddings", .post)
         router.post("/v1/embeddings") { request, context in
             let embedding = try await request.read(state) { try tokens.embedding($0, context.rights) }
             return Response(json: try await tokens.embed(embedding, context: context))
         }
 
         func get(_ path: RouterPath, _ answer: @escaping @Sendable (Request, ServerContext) async throws -> Response) {
-            table.add(path.description, .get)
             router.get(path) { request, context in try await answer(request, context) }
         }
         let status = StatusRoutes(state: state)
@@ -77,6 +73,7 @@ struct ServerRoutes {
             get("/") { _, _ in try PageRoutes.file("index.html") }
             get("/web/:name") { _, context in try PageRoutes.file(try context.parameters.require("name")) }
         }
+        table.fill(router.routes.map { ($0.path.description, $0.method) })
         return router
     }
 }
@@ -85,8 +82,8 @@ struct ServerRoutes {
 final class EndpointTable: Sendable {
     private let entries = Mutex<[(path: [Substring], method: HTTPRequest.Method)]>([])
 
-    func add(_ path: String, _ method: HTTPRequest.Method) {
-        entries.withLock { $0.append((path.split(separator: "/"), method)) }
+    func fill(_ routes: [(path: String, method: HTTPRequest.Method)]) {
+        entries.withLock { $0 = routes.map { ($0.path.split(separator: "/"), $0.method) } }
     }
 
     /// nil when there is no such path.
