@@ -102,7 +102,7 @@ final class Sequence {
     /// What its blocks hold.
     var content: Scheduler.Content {
         // Texts for vectors come once: they would only push out what others come back to.
-        let numbers = options.hidden == nil ? routingNumbers : (nil, nil)
+        let numbers: (prefill: Int?, decode: Int?) = options.hidden == nil ? routingNumbers : (nil, nil)
         return Scheduler.Content(
             tokens: tokens, routing: (numbers.prefill, routing.isAltered ? nil : numbers.decode), adopts: adoptsBlocks)
     }

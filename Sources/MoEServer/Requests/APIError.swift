@@ -22,7 +22,9 @@ package struct APIError: Error, CustomStringConvertible {
         _ status: HTTPResponse.Status, _ type: String, _ message: String, param: String? = nil, code: String? = nil,
         retryAfter: Double? = nil
     ) {
-        (self.status, self.type, self.message) = (status, type, message)
+        // Messages quote what was sent.
+        let isLong = message.utf8.count > 1000
+        (self.status, self.type, self.message) = (status, type, isLong ? String(message.prefix(500)) + "…" : message)
         (self.param, self.code, self.retryAfter) = (param, code, retryAfter)
     }
 

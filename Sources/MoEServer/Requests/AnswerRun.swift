@@ -18,7 +18,8 @@ struct AnswerRun: Sendable {
         defer { place.finish(tokens: tokens) }
         try await place.wait()
         record.begin()
-        let output = try await read(emit)
+        var output = try await read(emit)
+        output.promptIndex = plan.promptIndex
         // A stream that was cancelled may end without an error.
         try Task.checkCancellation()
         tokens += output.generation.tokens.count

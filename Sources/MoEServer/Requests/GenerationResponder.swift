@@ -69,7 +69,8 @@ private struct Job: Sendable {
             request: .init(
                 operatingPoint: request.operatingPoint, budget: request.budget, includesUsage: request.includesUsage,
                 continuousUsage: request.continuousUsage), state: state, record: record,
-            promptTokens: request.plans.map(\.tokens.count).max() ?? 0)
+            promptTokens: Dictionary(request.plans.map { ($0.promptIndex, $0.tokens.count) }, uniquingKeysWith: { $1 }).values
+                .reduce(0, +))
     }
 
     // MARK: Running

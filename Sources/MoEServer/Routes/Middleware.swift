@@ -39,6 +39,7 @@ struct RequestFrame: RouterMiddleware {
             response = Response(json: json, status: error.status, headers: error.headers)
         }
         response.headers[Self.name] = context.requestID
+        if request.uri.path.hasPrefix("/v1/messages") { response.headers[Self.anthropicName] = context.requestID }
         let endpoint = context.endpointPath ?? "none"
         state.metrics.countRequest(endpoint: endpoint, status: Int(response.status.code))
         context.logger.info(
@@ -51,6 +52,7 @@ struct RequestFrame: RouterMiddleware {
     }
 
     private static let name = HTTPField.Name("x-request-id")!
+    private static let anthropicName = HTTPField.Name("request-id")!
 
     /// The client's own where it is short and plain.
     private static func id(_ request: Request) -> String {
