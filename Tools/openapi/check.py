@@ -70,6 +70,7 @@ BODIES: list[tuple[str, object, int]] = [
                       "tool_choice": {"type": "tool", "name": "weather"}, "stream": True}, 200),
     ("/v1/messages", {"max_tokens": 4, "stop_sequences": ["e"], "system": [{"type": "text", "text": "Be brief."}], "messages": [
         {"role": "user", "content": [{"type": "text", "text": "Hi"}]}, {"role": "assistant", "content": "Good "}]}, 200),
+    ("/v1/messages", {"max_tokens": 64, "messages": HELLO, "output_config": {"format": {"type": "json_schema", "schema": describe.WEATHER}}}, 200),
     ("/v1/messages", {name: None for name in requests.MESSAGES["properties"]} | {"messages": HELLO, "max_tokens": 2}, 200),
     ("/v1/messages", {"messages": HELLO}, 400), ("/v1/messages", {"messages": HELLO, "max_tokens": 1, "model": "another"}, 404),
     ("/v1/messages/count_tokens", {}, 400),
