@@ -155,13 +155,11 @@ export class MarkdownView {
       case "heading": {
         // The page has its own headings above these.
         const made = element(`h${Math.min(block.key + 2, 6)}`, `level${block.key}`);
-        made.dir = "auto";
         this.fill(made, block.lines, block.tail);
         return made;
       }
       case "paragraph": {
         const made = element("p");
-        made.dir = "auto";
         this.fill(made, block.lines, block.tail);
         return made;
       }
@@ -213,7 +211,6 @@ export class MarkdownView {
     block.cells.forEach((cell, i) => {
       const made = element(block.key, block.align[i] === "left" ? "" : block.align[i]);
       if (block.key === "th") made.scope = "col";
-      made.dir = "auto";
       this.fill(made, [cell], block.tail && i === block.cells.length - 1);
       row.append(made);
     });
@@ -282,7 +279,7 @@ export class MarkdownView {
       while (line + 1 < starts.length && starts[line + 1] <= index) line += 1;
       return lines[line].at + index - starts[line];
     };
-    // Apart from the page: with dir="auto", each addition would look through the whole paragraph.
+    // Apart from the page. (Direction is the style sheet's: with dir="auto", each addition looks through the whole paragraph.)
     const apart = document.createDocumentFragment();
     const stack = [apart];
     let skipped = 0;
