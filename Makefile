@@ -8,8 +8,8 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-page test-blas test-arm sanitize bench bench-kernels \
-	bench-peers bench-tokenizers models peer compare routing golden train twins results lint format install clean
+.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-openapi test-page test-blas test-arm sanitize bench bench-kernels \
+	bench-peers bench-tokenizers models peer compare routing golden train twins results test-clients humaneval soak bench-server lint format openapi dist install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,25 @@ test-tokenizers: setup ## Compare ids with tokenizers, tiktoken, sentencepiece a
 test-grammar: setup ## Judge grammars by Python's jsonschema and its test suite; measure token masks (VOCABULARY=vocab.gguf ROUNDS=mutations)
 	@Tools/test_grammar.sh "$(VOCABULARY)" "$(ROUNDS)"
 
+test-openapi: build ## Compare what the server answers with its own description (MODEL=…)
+	@Tools/openapi/check.sh $(BINARY) $(if $(MODEL),--model "$(MODEL)")
+
 test-page: $(if $(MOCK),,build) ## Test the server's page in headless Chromium (installs it and chromium-driver); MOCK=1: without building, beside a stand-in
 	@Tools/page/test.sh $(if $(MOCK),--mock,--server $(BINARY)) $(if $(SHOTS),--shots "$(SHOTS)")
+
+test-clients: build ## Run real clients from PyPI against the server, and bad input by hand (ONLY=openai,llm FILTER=name JSON=file)
+	@nice -n 5 python3 Tools/clients/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(FILTER),--filter "$(FILTER)") $(if $(JSON),--json "$(JSON)")
+
+humaneval: build models peer ## HumanEval through the server and through llama.cpp's, greedy (LIMIT=20 DATA=HumanEval.jsonl.gz JSON=file)
+	@python3 Tools/clients/humaneval.py $(if $(LIMIT),--limit $(LIMIT)) $(if $(DATA),--data "$(DATA)") $(if $(JSON),--json "$(JSON)")
+
+soak: build ## Load on loopback with clients that go away, then faults: .cache/soak (MINUTES=10 MODEL=… SEED= JSON=file)
+	@python3 Tools/load/soak.py --minutes $(or $(MINUTES),10) $(if $(MODEL),--model "$(MODEL)") $(if $(SEED),--seed $(SEED)) \
+		$(if $(JSON),--json "$(JSON)")
+
+bench-server: build models peer ## 1 to 64 clients beside llama.cpp's server on the same file: .cache/bench-server (MODEL=… ROUNDS= CLIENTS=1,4 JSON=file)
+	@python3 Tools/load/bench.py $(if $(MODEL),--model "$(MODEL)") $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CLIENTS),--clients $(CLIENTS)) \
+		$(if $(JSON),--json "$(JSON)")
 
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
@@ -123,10 +140,16 @@ lint: ## Check the formatting
 format: ## Format in place
 	@swift format --in-place --recursive Package.swift Sources Tests Examples Benchmarks
 
+openapi: ## Write the description of the server's endpoints, after what they read or write has changed
+	@python3 Tools/openapi/describe.py
+
+dist: setup ## Pack a release that needs no Swift: dist/moe-infer-VERSION-linux-ARCH.tar.gz, tried in an empty environment
+	@Tools/dist.sh
+
 install: build ## Install the binary to PREFIX/bin
 	@install -d "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/moe-infer"
 	@echo "installed $(DESTDIR)$(PREFIX)/bin/moe-infer"
 
 clean: ## Remove build products
-	@rm -rf .build .build-*
+	@rm -rf .build .build-* dist

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds llama.cpp, the peer that Tools/compare_llama.py and Tools/peers measure against, from the source that the PyPI package
-# llama-cpp-python vendors. CPU only, for this machine's instruction set. Nothing outside the target folder is changed.
+# Builds llama.cpp, the peer that Tools/compare_llama.py, Tools/peers, Tools/clients/humaneval.py and Tools/bench_server measure
+# against, from the source that the PyPI package llama-cpp-python vendors. CPU only, for this machine's instruction set. Nothing outside the target folder is changed.
 #
 # Target folder: $MOE_LLAMA_CPP, by default ~/.cache/moe-infer/llama.cpp. What is built lies in its bin/.
 # Jobs: $JOBS, by default one per core.
@@ -15,7 +15,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 say() { echo "llama.cpp: $*" >&2; }
 
 stamp="$target/built"
-wanted="$package $version $(cat "$here/llama_greedy.cpp" "$here/peers/llama_bench.cpp" | sha256sum | cut -d' ' -f1)"
+wanted="$package $version server $(cat "$here/llama_greedy.cpp" "$here/peers/llama_bench.cpp" | sha256sum | cut -d' ' -f1)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     say "already built in $target"
     exit 0
@@ -53,14 +53,14 @@ if [ ! -f "$source/CMakeLists.txt" ]; then
     mv "$source.part" "$source"
 fi
 
-say "building (about 20 minutes of CPU time)"
+say "building (about 30 minutes of CPU time)"
 cmake -S "$source" -B "$target/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
     -DCMAKE_C_COMPILER=gcc -DCMAKE_CXX_COMPILER=g++ -DGGML_NATIVE=ON -DGGML_OPENMP=ON -DGGML_CCACHE=OFF \
-    -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF \
+    -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=ON \
     -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF >"$target/configure.log" 2>&1 \
     || { tail -20 "$target/configure.log" >&2; say "cmake failed, see $target/configure.log"; exit 1; }
 cmake --build "$target/build" --parallel "${JOBS:-$(nproc)}" \
-    --target llama-perplexity llama-bench llama-completion llama-quantize >"$target/build.log" 2>&1 \
+    --target llama-server llama-perplexity llama-bench llama-completion llama-quantize >"$target/build.log" 2>&1 \
     || { tail -20 "$target/build.log" >&2; say "the build failed, see $target/build.log"; exit 1; }
 
 # Drivers of our own: greedy token ids with their margins, which none of the tools prints; and cases one at a time.

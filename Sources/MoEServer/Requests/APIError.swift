@@ -13,6 +13,8 @@ package struct APIError: Error, CustomStringConvertible {
     package var code: String?
     /// Seconds until another try makes sense.
     package var retryAfter: Double?
+    /// The method that would be right.
+    package var allow: String?
 
     package var description: String { message }
 
@@ -99,6 +101,7 @@ package struct APIError: Error, CustomStringConvertible {
             headers[.retryAfter] = String((milliseconds + 999) / 1000)
             headers[HTTPField.Name("retry-after-ms")!] = String(milliseconds)
         }
+        if let allow { headers[.allow] = allow }
         if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
         return headers
     }

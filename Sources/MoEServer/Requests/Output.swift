@@ -23,6 +23,8 @@ struct Output: Sendable {
     var message: ChatMessage
     var finishReason: ChatFinishReason
     var generation: GenerationResult
+    /// Of its tokens, those that are thoughts.
+    var reasoningTokens = 0
 }
 
 /// One answer to be made.

@@ -58,6 +58,7 @@ struct SamplingFields {
             }
             sampling.stopTokens = Set(ids)
         }
+        sampling.minTokens = try fields.int("min_tokens", 0...Int.max) ?? 0
         sampling.ignoreEOS = try fields.bool("ignore_eos") ?? false
         sampling.logitBias = try logitBias()
         return sampling

@@ -29,6 +29,7 @@ struct UsageSummary: Sendable {
             promptTokens = max(promptTokens, usage.promptTokens)
             cachedTokens = max(cachedTokens, usage.cachedTokens)
             completionTokens += usage.completionTokens
+            reasoningTokens += output.reasoningTokens
             degradedTokens += usage.degradedTokens
             modelSeconds += usage.modelSeconds
             guard let moe = usage.moe else { continue }
