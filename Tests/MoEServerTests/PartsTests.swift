@@ -92,13 +92,16 @@ import MoEServer
         }
     }
 
-    @Test func oneToolIsItsArgumentsAlone() throws {
-        let call = try ForcedCall(tools: tools(["f"]))
-        var reader = ForcedCallReader(call, id: "id")
-        _ = reader.append(#"{"x":"#)
-        _ = reader.append(#""1"}"#)
-        _ = reader.finish(isWhole: true)
-        #expect(reader.call?.arguments == #"{"x":"1"}"#)
+    /// What is cut off is told as far as it came.
+    @Test func aCallThatIsCutOffKeepsItsBeginning() throws {
+        var reader = ForcedCallReader(try ForcedCall(tools: tools(["f"])), id: "id")
+        _ = reader.append(#"{"name":"f","arguments":{"x":"a}"#)
+        _ = reader.finish(isWhole: false)
+        #expect(reader.call?.arguments == #"{"x":"a}"#)
+        var silent = ForcedCallReader(try ForcedCall(tools: tools(["f"])), id: "id")
+        _ = silent.append(#"{"name":"#)
+        _ = silent.finish(isWhole: false)
+        #expect(silent.call == nil)
     }
 
     @Test func aSchemaThatIsNoneNamesItsTool() {

@@ -156,6 +156,8 @@ struct ToolFields {
     }
 
     func choice(among tools: [ToolDefinition]) throws(APIError) -> Choice {
+        // The model's own notation decides how many calls an answer has.
+        _ = try fields.bool("parallel_tool_calls")
         guard let member = fields.member("tool_choice") ?? fields.member("function_call") else { return .auto }
         if let word = fields.document.string(member) {
             switch word {

@@ -30,13 +30,17 @@ struct GenerationResponder: Sendable {
         return request.isStreamed ? job.stream() : try await job.response()
     }
 
+    /// In words that clients look for.
+    static func tooLong(_ count: Int, _ state: ServerState) -> String {
+        "This model's maximum context length is \(state.llm.contextLength) tokens, its answer included, but the prompt has \(count)"
+    }
+
     /// What can be told before anything runs.
     private func check(_ plans: [AnswerPlan]) throws {
         for plan in plans {
             guard plan.tokens.count < state.llm.contextLength || plan.generation.sampling.maxTokens == 0 else {
                 throw APIError.contextLength(
-                    "the prompt has \(plan.tokens.count) tokens, but the context holds \(state.llm.contextLength), its answer"
-                        + " included")
+                    Self.tooLong(plan.tokens.count, state))
             }
             try plan.generation.sampling.validate(vocabularySize: state.llm.vocabularySize)
         }

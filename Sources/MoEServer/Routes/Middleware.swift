@@ -42,8 +42,10 @@ struct RequestFrame: RouterMiddleware {
         if request.uri.path.hasPrefix("/v1/messages") { response.headers[Self.anthropicName] = context.requestID }
         let endpoint = context.endpointPath ?? "none"
         state.metrics.countRequest(endpoint: endpoint, status: Int(response.status.code))
-        context.logger.info(
-            "\(request.method) \(request.uri.path.prefix(200)) \(response.status.code)",
+        // A page that looks at the load, and health checks, would fill the log.
+        let level: Logger.Level = request.method == .get && response.status.code < 400 ? .debug : .info
+        context.logger.log(
+            level: level, "\(request.method) \(request.uri.path.prefix(200)) \(response.status.code)",
             metadata: [
                 "milliseconds": .stringConvertible(((ContinuousClock.now - start) / .milliseconds(1)).rounded()),
                 "key": .string(context.rights.name),

@@ -80,7 +80,7 @@ struct TokenRoutes {
         let inputs = try inputs(fields)
         for input in inputs where input.count > state.llm.contextLength {
             throw APIError.contextLength(
-                "an input has \(input.count) tokens, but the context holds \(state.llm.contextLength)")
+                GenerationResponder.tooLong(input.count, state))
         }
         let pooling: EmbeddingPooling? =
             switch try fields.string("pooling") {
