@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
 import CoreMetrics
+import Foundation
 import MoEChat
 import MoEJSON
-import Testing
-
 import MoEServer
+import Testing
 
 @Suite struct APIKeysTests {
     private func file(_ text: String) throws -> String {
@@ -27,7 +26,8 @@ import MoEServer
     }
 
     @Test(arguments: [
-        "{", "{}", "{\"keys\": []}", "{\"keys\": [{\"name\": \"a\"}]}", "{\"keys\": [{\"name\": \"a\", \"sha256\": \"ab\"}]}",
+        "{", "{}", "{\"keys\": []}", "{\"keys\": [{\"name\": \"a\"}]}",
+        "{\"keys\": [{\"name\": \"a\", \"sha256\": \"ab\"}]}",
         "{\"keys\": [{\"name\": \"a\", \"sha256\": \"\(String(repeating: "0", count: 64))\", \"concurrent\": 0}]}",
     ])
     func damagedFilesAreRefused(text: String) throws {
@@ -65,7 +65,8 @@ import MoEServer
 @Suite struct ForcedCallTests {
     private func tools(_ names: [String]) -> [ToolDefinition] {
         names.map {
-            ToolDefinition(name: $0, parameters: #"{"type":"object","properties":{"x":{"type":"string"}},"required":["x"]}"#)
+            ToolDefinition(
+                name: $0, parameters: #"{"type":"object","properties":{"x":{"type":"string"}},"required":["x"]}"#)
         }
     }
 

@@ -29,7 +29,7 @@ struct RequestFrame: RouterMiddleware {
             response = Response(status: .init(code: 499, reasonPhrase: "Client Closed Request"))
         } catch {
             var error = APIError(any: error, logger: context.logger)
-            if (error.status == .notFound && context.endpointPath == nil), let method = table.method(of: request.uri.path),
+            if error.status == .notFound && context.endpointPath == nil, let method = table.method(of: request.uri.path),
                 method != request.method
             {
                 error = .methodNotAllowed("\(request.uri.path) wants \(method), not \(request.method)")
@@ -105,7 +105,9 @@ struct Authentication: RouterMiddleware {
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
     ) async throws -> Response {
         let path = request.uri.path
-        if state.keys.areOpen || Self.open.contains(path) || path.hasPrefix("/web/") { return try await next(request, context) }
+        if state.keys.areOpen || Self.open.contains(path) || path.hasPrefix("/web/") {
+            return try await next(request, context)
+        }
         guard let key = Self.key(request) else {
             throw APIError.unauthenticated("a key is needed: Authorization: Bearer KEY")
         }
