@@ -24,10 +24,16 @@ struct GenerationResponder: Sendable {
         record.describe(operatingPoint: request.operatingPoint)
         state.requests.add(record)
         let job = Job(
-            state: state, request: request, rights: context.rights, record: record, guardian: RecordGuard(record, state.metrics),
+            state: state, request: request, rights: context.rights, record: record,
+            guardian: RecordGuard(record, state.metrics),
             runs: zip(request.plans, places).map { AnswerRun(state: state, record: record, plan: $0, place: $1) },
             watch: try await ConnectionWatch.of(context.channel), channel: context.channel)
         return request.isStreamed ? job.stream() : try await job.response()
+    }
+
+    /// In words that clients look for.
+    static func tooLong(_ count: Int, _ state: ServerState) -> String {
+        "This model's maximum context length is \(state.llm.contextLength) tokens, its answer included, but the prompt has \(count)"
     }
 
     /// What can be told before anything runs.
@@ -35,8 +41,7 @@ struct GenerationResponder: Sendable {
         for plan in plans {
             guard plan.tokens.count < state.llm.contextLength || plan.generation.sampling.maxTokens == 0 else {
                 throw APIError.contextLength(
-                    "the prompt has \(plan.tokens.count) tokens, but the context holds \(state.llm.contextLength), its answer"
-                        + " included")
+                    Self.tooLong(plan.tokens.count, state))
             }
             try plan.generation.sampling.validate(vocabularySize: state.llm.vocabularySize)
         }
@@ -69,7 +74,8 @@ private struct Job: Sendable {
             request: .init(
                 operatingPoint: request.operatingPoint, budget: request.budget, includesUsage: request.includesUsage,
                 continuousUsage: request.continuousUsage), state: state, record: record,
-            promptTokens: Dictionary(request.plans.map { ($0.promptIndex, $0.tokens.count) }, uniquingKeysWith: { $1 }).values
+            promptTokens: Dictionary(request.plans.map { ($0.promptIndex, $0.tokens.count) }, uniquingKeysWith: { $1 })
+                .values
                 .reduce(0, +))
     }
 
@@ -112,10 +118,13 @@ private struct Job: Sendable {
             state.metrics.countUsage(usage, cost: state.cost(modelSeconds: usage.modelSeconds))
         }
         state.keys.charge(rights, tokens: usage.promptTokens + usage.completionTokens)
-        log("answered", [
-            "prompt": "\(usage.promptTokens)", "cached": "\(usage.cachedTokens)", "generated": "\(usage.completionTokens)",
-            "experts": usage.meanExperts.map { "\(($0 * 100).rounded() / 100)" } ?? "none",
-        ])
+        log(
+            "answered",
+            [
+                "prompt": "\(usage.promptTokens)", "cached": "\(usage.cachedTokens)",
+                "generated": "\(usage.completionTokens)",
+                "experts": usage.meanExperts.map { "\(($0 * 100).rounded() / 100)" } ?? "none",
+            ])
     }
 
     private func log(_ message: Logger.Message, _ metadata: Logger.Metadata = [:]) {

@@ -49,7 +49,9 @@ struct JSONFields {
     }
 
     func required(_ name: String) throws(APIError) -> String {
-        guard let string = try string(name) else { throw .invalid("'\(self.name(name))' is missing", param: self.name(name)) }
+        guard let string = try string(name) else {
+            throw .invalid("'\(self.name(name))' is missing", param: self.name(name))
+        }
         return string
     }
 
