@@ -99,6 +99,7 @@ TOOL_CHOICE = any_of(
 TOOLS = {
     "tools": array(ref("Tool")),
     "tool_choice": said(TOOL_CHOICE, "`required`, or a tool's name: the answer is a call, by any model."),
+    "parallel_tool_calls": said(FLAG, "Read, and without effect: the model's own notation decides how many calls an answer has."),
 }
 
 CHAT = asked({"messages": array(ref("Message"), low=1)}, {
