@@ -114,7 +114,7 @@ def generated(schema: str, event: str) -> dict:
     return {
         "description": "The answer, at once or as server-sent events (`stream`). A failure in a stream is an event with an error.",
         "headers": headers(*(name for name in NAMES if name.startswith("x-moe-"))),
-        "content": {**content("application/json", ref(schema)), "text/event-stream": {"schema": TEXT, "x-itemSchema": ref(event)}}}
+        "content": {**content("application/json", ref(schema)), "text/event-stream": {"x-itemSchema": ref(event)}}}
 
 
 def path_parameter(name: str, schema: Schema, description: str) -> dict:

@@ -208,7 +208,7 @@ EMBEDDINGS = told({
     "object": constant("list"), "model": TEXT,
     "data": array(told({
         "object": constant("embedding"), "index": COUNT,
-        "embedding": any_of(array(MAYBE_NUMBER), said(TEXT, "Base64 of little-endian floats.")),
+        "embedding": any_of(array(NUMBER), said(TEXT, "Base64 of little-endian floats.")),
     })),
     "usage": told(
         {"prompt_tokens": COUNT, "total_tokens": COUNT},
