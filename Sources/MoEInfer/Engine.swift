@@ -187,7 +187,8 @@ package actor Engine {
             let rows = UnsafeMutableBufferPointer(
                 rebasing: logits[row * width..<(row + wanted.logits.count + drafted) * width])
             let hidden = UnsafeBufferPointer(
-                rebasing: runner.hidden[hiddenRow * runner.hiddenSize..<(hiddenRow + wanted.hidden.count) * runner.hiddenSize])
+                rebasing: runner.hidden[
+                    hiddenRow * runner.hiddenSize..<(hiddenRow + wanted.hidden.count) * runner.hiddenSize])
             row += wanted.logits.count + drafted
             hiddenRow += wanted.hidden.count
             let read = wanted.read.count * width

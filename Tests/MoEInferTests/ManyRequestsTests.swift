@@ -74,6 +74,7 @@ import Testing
             // The second time around prefixes are found; those who leave in between must not be missed by anyone.
             for round in 0..<2 {
                 let leavers = requests.prefix(4).map { request in Task { try await Self.result(busy, request) } }
+                let anyResult = alone[0]
                 let together = try await withThrowingTaskGroup(of: (Int, GenerationResult).self) { group in
                     for (index, request) in requests.enumerated() {
                         group.addTask { (index, try await Self.result(busy, request)) }
@@ -81,7 +82,7 @@ import Testing
                     group.addTask {
                         try await Task.sleep(for: .milliseconds(20 * round))
                         for leaver in leavers { leaver.cancel() }
-                        return (-1, alone[0])
+                        return (-1, anyResult)
                     }
                     return try await group.reduce(into: [Int: GenerationResult]()) { $0[$1.0] = $1.1 }
                 }

@@ -62,9 +62,11 @@ import Testing
             let normalizer = largest + Float(log(total))
             // Under BLAS the last slice has a row less where nothing is generated.
             let tolerance: Float = mode == .blas ? 1e-4 : 0
-            #expect(abs(entry.chosen.logprob - (row[Int(tokens[index])] - normalizer)) <= tolerance, "token \(index)")
+            let expected: Float = row[Int(tokens[index])] - normalizer
+            #expect(abs(entry.chosen.logprob - expected) <= tolerance, "token \(index)")
             #expect(entry.top.count == 5)
-            #expect(abs(entry.top[0].logprob - (largest - normalizer)) <= tolerance)
+            let likeliest: Float = largest - normalizer
+            #expect(abs(entry.top[0].logprob - likeliest) <= tolerance)
             #expect(entry.top.map(\.logprob) == entry.top.map(\.logprob).sorted(by: >))
         }
     }
@@ -150,13 +152,15 @@ import Testing
         var plain = options
         plain.sampling.promptLogprobs = nil
         _ = try await Self.result(shared, prompts[0], plain)
+        // Two fit until they have grown a block.
+        let blocks = 2 * (prompts.map(\.count).max()! / 32 + 1)
         let tight = try await Self.llm {
             $0.gemm = mode
-            $0.cache = 768
+            $0.cache = blocks * 32
         }
         let small = try await Self.llm {
             $0.gemm = mode
-            $0.cache = 1024
+            $0.cache = blocks * 32
             $0.sharedChunk = 24
         }
         for llm in [fresh, shared, tight, small] {
@@ -176,7 +180,7 @@ import Testing
             }
             #expect(await llm.engine.isEmpty)
         }
-        #expect(await tight.engine.preemptions > 0 && small.engine.preemptions > 0, "the caches were meant to be small")
+        for llm in [tight, small] { #expect(await llm.engine.preemptions > 0, "the caches were meant to be small") }
         // What such a sequence computed, others may take over.
         if mode == .auto {
             let after = try await Self.result(small, prompts[0], plain)
