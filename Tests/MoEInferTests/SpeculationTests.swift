@@ -344,7 +344,6 @@ struct Outcome: Sendable {
             switch event {
             case .prompt: break
             case .token(let token): streamed.append("\(token.id) \(token.text) \(token.meanExperts ?? 0)")
-            case .prompt: break
             case .text(let text): streamed.append(text)
             case .finished(let result): final = result
             }
