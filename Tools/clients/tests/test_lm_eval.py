@@ -66,7 +66,7 @@ def tasks(tmp_path_factory):
 
 def evaluate(kind, server, path, folder, tasks, **options):
     result = lm_eval.simple_evaluate(
-        model=kind, model_args={"model": server.model, "base_url": server.base + path, "max_retries": 1, "max_length": 2048, **options},
+        model=kind, model_args={"model": server.model, "base_url": server.url + path, "max_retries": 1, "max_length": 2048, **options},
         tasks=tasks, task_manager=TaskManager(include_path=str(folder), include_defaults=False), log_samples=True, bootstrap_iters=0,
         apply_chat_template="chat" in kind)
     return result["results"], result["samples"]
