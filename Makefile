@@ -8,8 +8,8 @@ BINARY := .build/release/moe-infer
 PYTHON := .venv/bin/python
 export MOE_MODELS := $(MODELS)
 
-.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-blas test-arm sanitize bench bench-kernels \
-	bench-peers bench-tokenizers models peer compare routing golden train twins results test-clients humaneval soak bench-server lint format install clean
+.PHONY: help setup build run test consumer test-models test-templates test-tokenizers test-grammar test-openapi test-page test-blas test-arm sanitize bench bench-kernels \
+	bench-peers bench-tokenizers models peer compare routing golden train twins results test-clients humaneval soak bench-server lint format openapi dist install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ test-tokenizers: setup ## Compare ids with tokenizers, tiktoken, sentencepiece a
 
 test-grammar: setup ## Judge grammars by Python's jsonschema and its test suite; measure token masks (VOCABULARY=vocab.gguf ROUNDS=mutations)
 	@Tools/test_grammar.sh "$(VOCABULARY)" "$(ROUNDS)"
+
+test-openapi: build ## Compare what the server answers with its own description (MODEL=…)
+	@Tools/openapi/check.sh $(BINARY) $(if $(MODEL),--model "$(MODEL)")
+
+test-page: $(if $(MOCK),,build) ## Test the server's page in headless Chromium (installs it and chromium-driver); MOCK=1: without building, beside a stand-in
+	@Tools/page/test.sh $(if $(MOCK),--mock,--server $(BINARY)) $(if $(SHOTS),--shots "$(SHOTS)")
 
 test-clients: build ## Run real clients from PyPI against the server, and bad input by hand (ONLY=openai,llm FILTER=name JSON=file)
 	@nice -n 5 python3 Tools/clients/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(FILTER),--filter "$(FILTER)") $(if $(JSON),--json "$(JSON)")
@@ -134,10 +140,16 @@ lint: ## Check the formatting
 format: ## Format in place
 	@swift format --in-place --recursive Package.swift Sources Tests Examples Benchmarks
 
+openapi: ## Write the description of the server's endpoints, after what they read or write has changed
+	@python3 Tools/openapi/describe.py
+
+dist: setup ## Pack a release that needs no Swift: dist/moe-infer-VERSION-linux-ARCH.tar.gz, tried in an empty environment
+	@Tools/dist.sh
+
 install: build ## Install the binary to PREFIX/bin
 	@install -d "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 755 $(BINARY) "$(DESTDIR)$(PREFIX)/bin/moe-infer"
 	@echo "installed $(DESTDIR)$(PREFIX)/bin/moe-infer"
 
 clean: ## Remove build products
-	@rm -rf .build .build-*
+	@rm -rf .build .build-* dist

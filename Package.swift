@@ -15,9 +15,9 @@ let swiftSettings: [SwiftSetting] = [
 
 let cSettings: [CSetting] = [.define("NDEBUG", .when(configuration: .release))]
 
-/// Whether this manifest is read for a package that depends on this one: then the server is off unless asked for, so that who
-/// imports the library does not fetch and build a web stack.
-let isDependency = Context.packageDirectory.contains("/checkouts/")
+/// Whether this manifest is read for a package that depends on this one (from its repository, where it has no folder, or from a
+/// checkout): then the server is off unless asked for, so that who imports the library does not fetch and build a web stack.
+let isDependency = Context.packageDirectory == "/" || Context.packageDirectory.contains("/checkouts/")
 
 let server = TargetDependencyCondition.when(traits: ["Server"])
 
@@ -93,6 +93,7 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types", condition: server),
                 .product(name: "NIOCore", package: "swift-nio", condition: server),
                 .product(name: "NIOHTTP1", package: "swift-nio", condition: server),
+                .product(name: "NIOPosix", package: "swift-nio", condition: server),
                 .product(name: "NIOSSL", package: "swift-nio-ssl", condition: server),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle", condition: server),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle", condition: server),

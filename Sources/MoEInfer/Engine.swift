@@ -35,9 +35,15 @@ package actor Engine {
     private var work = EngineFigures.Work()
     private var pressure = 0
     nonisolated let figures: EngineFigures
+    private var pace = StepPace()
+    /// As it was set; nil: what the pace says.
+    private let rowsBesideDecoding: Int?
 
     /// - Throws: ``ResourceError`` when the engine's thread cannot be started.
-    init(runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, contextLength: Int) throws {
+    init(
+        runner: sending ModelRunner, tokenizer: Tokenizer?, limits: Scheduler.Limits, rowsBesideDecoding: Int?,
+        contextLength: Int
+    ) throws {
         let pool = runner.context.pool
         thread = try EngineExecutor { pool.placeCaller() }
         let blocks = BlockManager(blockCount: runner.cache.blockCount, blockSize: runner.cache.blockSize)
@@ -45,6 +51,7 @@ package actor Engine {
         scheduler = Scheduler(limits: limits, blocks: blocks)
         self.runner = runner
         self.tokenizer = tokenizer
+        self.rowsBesideDecoding = rowsBesideDecoding
         self.contextLength = contextLength
         costs = ExpertCosts(configuration)
         figures = EngineFigures(blockCount: blocks.blockCount, blockSize: blocks.blockSize)
@@ -80,7 +87,7 @@ package actor Engine {
         let (limit, routing): (Int, SequenceRouting)
         do {
             try check(prompt, options: options)
-            limit = min(options.sampling.maxTokens, contextLength - prompt.count)
+            limit = options.hidden == nil ? min(options.sampling.maxTokens, contextLength - prompt.count) : 0
             routing = try SequenceRouting(options, promptCount: prompt.count, limit: limit, costs: costs)
             if let grammar = options.grammar, let trie {
                 constraint = GrammarConstraint(
@@ -99,13 +106,15 @@ package actor Engine {
             routingNumbers: (
                 policies.number(of: routing.prefill), policies.number(of: options.routing.policy(for: .decode))
             ), engineObserver: figures)
-        if limit == 0 {
+        let rows = sequence.rowsToRun
+        if rows == 0 {
             work.finished += 1
+            sequence.tellPrompt()
             sequence.finish(.length)
             return
         }
         sequences[id] = sequence
-        scheduler.add(id: id, promptCount: prompt.count)
+        scheduler.add(id: id, promptCount: rows, sliceLimit: sequence.promptSliceLimit)
         start()
     }
 
@@ -182,6 +191,8 @@ package actor Engine {
             draftBatch.reset()
             slices.removeAll(keepingCapacity: true)
         }
+        scheduler.rowsBesideDecoding =
+            rowsBesideDecoding ?? pace.rows(decoding: scheduler.decodingCount, most: scheduler.limits.chunk)
         scheduler.schedule(into: &slices) {
             sequences[$0]?.planDraft() ?? 0
         } content: {
@@ -230,9 +241,11 @@ package actor Engine {
     private func run(_ slices: [Scheduler.Slice]) throws {
         fillBatch(slices)
         let (logits, seconds) = try runner.run(batch)
+        let promptRows = slices.reduce(0) { $0 + ($1.phase == .prefill ? $1.range.count : 0) }
+        pace.record(decoding: slices.count { $0.phase == .decode }, prompt: promptRows, seconds: seconds)
 
         let width = runner.vocabularySize
-        var row = 0
+        var (row, hiddenRow) = (0, 0)
         for slice in slices {
             guard let sequence = sequences[slice.id] else { continue }
             let drafted = sequence.draft?.tokens.count ?? 0
@@ -241,14 +254,27 @@ package actor Engine {
                 sequence.statistics.addForward(seconds: secondsPerRow * Double(slice.range.count))
                 if slice.phase == .prefill { work.promptTokens += slice.range.count }
             }
-            guard slice.samples else { continue }
-            let rows = UnsafeMutableBufferPointer(rebasing: logits[row * width..<(row + 1 + drafted) * width])
-            row += 1 + drafted
+            let wanted = sequence.wanted(of: slice)
+            let rows = UnsafeMutableBufferPointer(
+                rebasing: logits[row * width..<(row + wanted.logits.count + drafted) * width])
+            let hidden = UnsafeBufferPointer(
+                rebasing: runner.hidden[hiddenRow * runner.hiddenSize..<(hiddenRow + wanted.hidden.count) * runner.hiddenSize])
+            row += wanted.logits.count + drafted
+            hiddenRow += wanted.hidden.count
+            let read = wanted.read.count * width
             let (generated, degraded) = (sequence.generatedCount, sequence.degradedTokens)
-            let outcome = Result {
-                try sequence.advance(rows: rows, width: width, scratch: scratch, raw: raw, check: runner.check)
+            let outcome = Result { () -> (Int, FinishReason?) in
+                try sequence.readPrompt(
+                    wanted, start: slice.range.lowerBound, logits: UnsafeBufferPointer(rebasing: rows[..<read]),
+                    hidden: hidden, scratch: scratch, check: runner.check)
+                guard slice.samples else { return (0, nil) }
+                if sequence.limit == 0 { return (0, .length) }
+                return try sequence.advance(
+                    rows: UnsafeMutableBufferPointer(rebasing: rows[read...]), width: width, scratch: scratch, raw: raw,
+                    check: runner.check)
             }
             if case .success(let (accepted, reason)) = outcome {
+                if !slice.samples { continue }
                 if slice.phase == .decode { sequence.finishStep(accepted: accepted, secondsPerRow: secondsPerRow) }
                 work.generatedTokens += sequence.generatedCount - generated
                 work.degradedTokens += sequence.degradedTokens - degraded
@@ -289,12 +315,12 @@ package actor Engine {
             let degraded = sequence.degradedTokens
             let routing = sequence.policy(for: slice, pressure: pressure)
             work.degradedTokens += sequence.degradedTokens - degraded
-            let (count, tokens) = (slice.range.count, sequence.tokens)
+            let (wanted, tokens) = (sequence.wanted(of: slice), sequence.tokens)
             batch.append(
                 tokens: tokens.span.extracting(slice.range), firstPosition: slice.range.lowerBound,
                 blockTable: slice.blockTable,
                 phase: slice.phase, routing: routing, observer: slice.isReplay ? nil : sequence.observer,
-                logits: slice.samples ? count - 1..<count : 0..<0)
+                logits: wanted.logits, hidden: wanted.hidden)
             guard let draft = sequence.draft else { continue }
             for (index, token) in draft.tokens.enumerated() {
                 batch.append(

@@ -30,6 +30,8 @@ public struct GenerationOptions: Sendable {
     public var fallbacks: [any RoutingPolicy] = []
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
+    /// Where the prompt's hidden states go; nil: nowhere. Such a request generates nothing.
+    var hidden: HiddenPool?
 
     public init(sampling: SamplingOptions = SamplingOptions(), routing: RoutingChoice = RoutingChoice()) {
         self.sampling = sampling
@@ -61,6 +63,9 @@ public struct RoutingChoice: Sendable {
 
 /// What a generation tells while it runs.
 public enum GenerationEvent: Sendable {
+    /// Where ``SamplingOptions/promptLogprobs`` asks for it, once and before the first token: element i says how likely token i of the
+    /// prompt was after those before it. Nothing comes before the first, so element 0 is nil.
+    case prompt([TokenLogprobs?])
     case token(GeneratedToken)
     /// Text that was held back (it might have begun a stop text, or a character) and turns out to belong to the result.
     case text(String)
@@ -121,6 +126,8 @@ public struct GenerationResult: Sendable {
     /// Which of the request's stop texts ended it; nil: none.
     public let stopText: String?
     public let logprobs: [TokenLogprobs]
+    /// Of ``GenerationEvent/prompt(_:)``; empty where nobody asked.
+    public let promptLogprobs: [TokenLogprobs?]
     /// ``GeneratedToken/meanExperts`` by token; empty for a dense model.
     public let tokenExperts: [Double]
     public let usage: Usage

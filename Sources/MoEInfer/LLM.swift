@@ -28,6 +28,9 @@ public final class LLM: Sendable {
 
     private let loadedTokenizer: Result<Tokenizer, any Error>
     let chatFacts: Result<ModelChatFacts, any Error>
+    /// What its file says of vectors, and of filling in the middle.
+    let modelPooling: Result<EmbeddingPooling, any Error>
+    let middleFormat: Result<FillInTheMiddle?, any Error>
     let knownChatFormat = Mutex<ChatFormat?>(nil)
     /// - Throws: why the model's files have no tokenizer that this version knows; logits and generation by token ids work
     ///   without.
@@ -53,6 +56,8 @@ public final class LLM: Sendable {
     /// k, the experts that the model was trained with per token; 0 for a dense model.
     public var expertsPerToken: Int { gate.expertsPerToken }
     package var expertCount: Int { gate.expertCount }
+    /// d
+    package var hiddenSize: Int { gate.hiddenSize }
     /// Worker threads, the caller's among them.
     package let threads: Int
     /// Sequences that run together.
@@ -100,11 +105,14 @@ public final class LLM: Sendable {
             precision: precision, blockSize: blockSize, blockCount: blockCount,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let runner = ModelRunner(
-            model: model(try file.model(contextLength: context)), context: try ComputeContext(settings: settings), cache: cache)
+            model: model(try file.model(contextLength: context)), context: try ComputeContext(settings: settings),
+            cache: cache)
 
         threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
         chatFacts = Result { try ModelChatFacts(file, tokenizer: try? tokenizer.get()) }
+        modelPooling = Result { try EmbeddingPooling(file) }
+        middleFormat = Result { try FillInTheMiddle(file, tokenizer: try tokenizer.get()) }
         identity = ModelIdentity(file.store)
         gate = GateSizes(configuration)
         loadedProfile = Result { () throws(ModelFileError) in try file.profile() }
@@ -114,12 +122,13 @@ public final class LLM: Sendable {
         contextLength = context
         architecture = configuration.architecture
         cacheBytes = cache.byteCount
+        let isRowwise = Self.isRowwise(plan: runner.context.plan, weights: file.store)
         engine = try Engine(
             runner: runner, tokenizer: try? tokenizer.get(),
             limits: Scheduler.Limits(
-                sequences: settings.batch, chunk: settings.chunk,
-                sharing: Self.sharing(settings, plan: runner.context.plan, weights: file.store, blockSize: blockSize)),
-            contextLength: context)
+                sequences: settings.batch, chunk: settings.chunk, isRowwise: isRowwise,
+                sharing: Self.sharing(settings, isRowwise: isRowwise, blockSize: blockSize)),
+            rowsBesideDecoding: settings.sharedChunk, contextLength: context)
     }
 
     /// All sequences at full length, or what half of the free memory holds: the scheduler copes with less than all. At least
@@ -130,16 +139,19 @@ public final class LLM: Sendable {
     }
 
     /// What sequences can share of a common beginning without a bit that differs.
-    private static func sharing(
-        _ settings: Settings, plan: MatmulPlan, weights: any WeightStore, blockSize: Int
-    ) -> Scheduler.Sharing? {
+    private static func sharing(_ settings: Settings, isRowwise: Bool, blockSize: Int) -> Scheduler.Sharing? {
         guard settings.prefixCache == .on else { return nil }
-        let isQuantized = weights.tensorNames.allSatisfy { name in
-            guard let tensor = weights.tensor(named: name), tensor.shape.dimensions.count > 1 else { return true }
-            return tensor.type.isQuantized || name.contains("ffn_gate_inp")
-        }
-        if plan.isRowwise(quantized: isQuantized) { return .blocks }
+        if isRowwise { return .blocks }
         return settings.chunk.isMultiple(of: blockSize) ? .chunks : nil
+    }
+
+    /// Whether a row's bits are the same whatever the length of the slice that it is computed in.
+    private static func isRowwise(plan: MatmulPlan, weights: any WeightStore) -> Bool {
+        plan.isRowwise(
+            quantized: weights.tensorNames.allSatisfy { name in
+                guard let tensor = weights.tensor(named: name), tensor.shape.dimensions.count > 1 else { return true }
+                return tensor.type.isQuantized || name.contains("ffn_gate_inp")
+            })
     }
 
     private static func tokenizer(of file: ModelFile, vocabularySize: Int) throws -> Tokenizer {

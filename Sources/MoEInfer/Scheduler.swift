@@ -11,9 +11,11 @@ package import MoEModel
 /// ```
 ///
 /// Rules that keep a sequence's bits independent of its neighbours:
-/// - A prompt is cut at fixed multiples of the chunk size, never by what else is in the step.
-/// - After a preemption the prompt runs in the same chunks and what was generated is replayed token by token, as it ran before.
-///
+/// - Where a row's bits depend on its slice, a prompt is cut at fixed multiples of the chunk size, never by what else is in the step;
+///   after a preemption it runs in the same chunks.
+/// - Where they do not (``Limits/isRowwise``), it is cut as suits those who decode in the same step (``rowsBesideDecoding``), a
+///   number that may come from a clock: where a prompt is cut changes when its tokens come, never which.
+/// - After a preemption what was generated is replayed token by token, as it ran before. No slice has both replayed and new rows.
 /// - A sequence that begins as an earlier one did takes over that one's blocks (``BlockManager``), whole chunks of it where a row's
 ///   bits depend on its slice's length (``Limits/sharing``).
 ///
@@ -23,17 +25,17 @@ package struct Scheduler: Sendable {
     package struct Limits: Sendable, Equatable {
         /// Sequences that run together.
         package var sequences: Int
-        /// Prompt tokens of one slice.
+        /// Prompt tokens of one slice, and of a step: the bound on how long prompts hold up the tokens of others.
         package var chunk: Int
-        /// Prompt slices per step: the bound on how long a prompt holds up the tokens of others.
-        package var prefillSlices: Int
+        /// Whether a row's bits do not depend on the slice that it is computed in: prompts may be cut anywhere.
+        package var isRowwise: Bool
         /// What sequences share of a common beginning; nil: nothing.
         package var sharing: Sharing?
 
-        package init(sequences: Int, chunk: Int, prefillSlices: Int = 1, sharing: Sharing? = nil) {
+        package init(sequences: Int, chunk: Int, isRowwise: Bool = false, sharing: Sharing? = nil) {
             self.sequences = sequences
             self.chunk = chunk
-            self.prefillSlices = prefillSlices
+            self.isRowwise = isRowwise || sharing == .blocks
             self.sharing = sharing
         }
     }
@@ -72,6 +74,8 @@ package struct Scheduler: Sendable {
     private struct Entry: Sendable {
         let id: Int
         let promptCount: Int
+        /// Prompt tokens of one slice: the limits' chunk or less.
+        let chunk: Int
         /// Prompt and generated.
         var tokenCount: Int
         /// Positions in the cache.
@@ -94,6 +98,8 @@ package struct Scheduler: Sendable {
     }
 
     package let limits: Limits
+    /// Prompt tokens of a step in which a sequence decodes, where prompts may be cut anywhere; nil: as in other steps.
+    package var rowsBesideDecoding: Int?
     package private(set) var blocks: BlockManager
     /// First come, first served; the preempted stand before the new.
     private var waiting: [Entry] = []
@@ -109,11 +115,16 @@ package struct Scheduler: Sendable {
     package var isIdle: Bool { waiting.isEmpty && running.isEmpty }
     package var runningCount: Int { running.count }
     package var waitingCount: Int { waiting.count }
+    /// Running sequences whose prompt is computed.
+    package var decodingCount: Int { running.count { $0.computed >= $0.promptCount } }
 
+    /// - Parameter sliceLimit: the most prompt tokens of one slice of this sequence, where it wants fewer than the others.
     /// - Precondition: `promptCount` is at least 1 and the whole sequence fits in the cache.
-    package mutating func add(id: Int, promptCount: Int) {
+    package mutating func add(id: Int, promptCount: Int, sliceLimit: Int? = nil) {
         precondition(promptCount > 0 && blocks.blocks(forPositions: promptCount) <= blocks.blockCount)
-        waiting.append(Entry(id: id, promptCount: promptCount, tokenCount: promptCount))
+        waiting.append(
+            Entry(
+                id: id, promptCount: promptCount, chunk: min(limits.chunk, sliceLimit ?? .max), tokenCount: promptCount))
     }
 
     /// Takes a sequence out, running or waiting, and its blocks back at once.
@@ -155,33 +166,35 @@ package struct Scheduler: Sendable {
                 if let content = content(running[index].id) { publish(index, content) }
             }
         }
-        var prefills = 0
+        var budget = PromptBudget(
+            rest: decodingCount == 0 ? limits.chunk : min(limits.chunk, rowsBesideDecoding ?? limits.chunk),
+            isRowwise: limits.isRowwise)
         var index = 0
         while index < running.count {
             let isPrefill = running[index].computed < running[index].promptCount
-            if isPrefill, prefills == limits.prefillSlices {
+            if running[index].computed == running[index].tokenCount || isPrefill && !budget.isOpen(for: running[index], limits) {
                 index += 1
                 continue
             }
-            if running[index].computed == running[index].tokenCount {
-                index += 1
-                continue
-            }
-            guard makeRoom(at: index) else { break }
-            slices.append(advance(&running[index]))
-            if isPrefill { prefills += 1 }
+            let range = next(running[index], budget)
+            guard makeRoom(at: index, toPositions: range.upperBound) else { break }
+            slices.append(advance(&running[index], over: range))
+            if isPrefill { budget.take(range.count, for: running[index], limits) }
             index += 1
         }
-        while prefills < limits.prefillSlices, running.count < limits.sequences, let first = waiting.first,
+        while running.count < limits.sequences, let first = waiting.first, budget.isOpen(for: first, limits),
             slices.isEmpty || blocks.blocks(forPositions: first.tokenCount + 1) <= blocks.freeCount
         {
+            let held = content(first.id)
+            if let held, budget.isTouched, othersCompute(beginningOf: first, held, content: content) { break }
             var entry = waiting.removeFirst()
-            if let content = content(entry.id) { adopt(&entry, content) }
-            let grown = blocks.grow(&entry.blockTable, toPositions: next(entry).upperBound)
+            if let held { adopt(&entry, held) }
+            let range = next(entry, budget)
+            let grown = blocks.grow(&entry.blockTable, toPositions: range.upperBound)
             precondition(grown, "a sequence alone does not fit in the cache")
-            slices.append(advance(&entry))
+            slices.append(advance(&entry, over: range))
             running.append(entry)
-            prefills += 1
+            budget.take(range.count, for: entry, limits)
         }
         for index in slices.indices where slices[index].phase == .decode && slices[index].samples {
             let wanted = drafts(slices[index].id)
@@ -203,8 +216,8 @@ package struct Scheduler: Sendable {
 
     /// Blocks for the next rows of `running[index]`, taken from the youngest when none are free.
     /// - Returns: false when the sequence itself was the youngest and had to go.
-    private mutating func makeRoom(at index: Int) -> Bool {
-        while !blocks.grow(&running[index].blockTable, toPositions: next(running[index]).upperBound) {
+    private mutating func makeRoom(at index: Int, toPositions positions: Int) -> Bool {
+        while !blocks.grow(&running[index].blockTable, toPositions: positions) {
             var youngest = running.removeLast()
             blocks.release(&youngest.blockTable)
             (youngest.computed, youngest.drafts, youngest.published) = (0, 0, (0, PrefixCache.root))
@@ -216,6 +229,11 @@ package struct Scheduler: Sendable {
     }
 
     // MARK: Common beginnings
+
+    /// Nothing, where a row's bits depend on its slice and this sequence's slices are others.
+    private func sharing(of entry: Entry) -> Sharing? {
+        limits.sharing == .chunks && entry.chunk != limits.chunk ? nil : limits.sharing
+    }
 
     /// The policy that routed all tokens of a block; nil: none that others could name. A block that has tokens of both phases is
     /// nobody's where their policies differ.
@@ -230,7 +248,7 @@ package struct Scheduler: Sendable {
 
     /// Starts a sequence with what is computed already of its beginning. Its last token is always left to compute.
     private mutating func adopt(_ entry: inout Entry, _ content: Content) {
-        guard let sharing = limits.sharing, content.adopts, entry.blockTable.isEmpty else { return }
+        guard let sharing = sharing(of: entry), content.adopts, entry.blockTable.isEmpty else { return }
         let unit = sharing == .chunks ? limits.chunk : blocks.blockSize
         let last = sharing == .chunks ? min(entry.promptCount, entry.tokenCount - 1) : entry.tokenCount - 1
         var found = entry.published
@@ -247,7 +265,7 @@ package struct Scheduler: Sendable {
 
     /// Lets others find the blocks that are full by now.
     private mutating func publish(_ index: Int, _ content: Content) {
-        guard let sharing = limits.sharing else { return }
+        guard let sharing = sharing(of: running[index]) else { return }
         var entry = running[index]
         defer { running[index] = entry }
         // Of a prompt's last, shorter slice and of single tokens the bits may be others than of a whole chunk.
@@ -264,16 +282,71 @@ package struct Scheduler: Sendable {
         }
     }
 
-    private func next(_ entry: Entry) -> Range<Int> {
-        if entry.computed >= entry.promptCount { return entry.computed..<entry.computed + 1 }
-        let chunkEnd = (entry.computed / limits.chunk + 1) * limits.chunk
-        return entry.computed..<min(chunkEnd, entry.promptCount)
+    /// Whether another sequence is about to compute blocks that this one would compute as well: worth a step's wait.
+    private func othersCompute(
+        beginningOf entry: Entry, _ content: Content, content other: (_ id: Int) -> Content?
+    ) -> Bool {
+        guard limits.sharing == .blocks, content.adopts else { return false }
+        return running.contains { runner in
+            // What is computed so far is published: of a prompt, what is not is being computed.
+            guard runner.published.count < min(entry.tokenCount - 1, runner.promptCount) / blocks.blockSize,
+                let its = other(runner.id), its.adopts
+            else { return false }
+            return (0...runner.published.count).allSatisfy { block in
+                let number = routing(content, of: entry, block: block)
+                return number != nil && number == routing(its, of: runner, block: block)
+                    && tokens(content, block: block) == tokens(its, block: block)
+            }
+        }
     }
 
-    private func advance(_ entry: inout Entry) -> Slice {
-        let range = next(entry)
+    // MARK: Slices
+
+    /// How many prompt tokens a step still takes.
+    private struct PromptBudget {
+        /// Less than this is not worth a slice beside others.
+        private static let least = 8
+
+        private var rest: Int
+        private let isRowwise: Bool
+        /// Whether the step has a prompt's slice already.
+        private(set) var isTouched = false
+        /// Rows of sequences that want short slices: together they get no more than one of them alone.
+        private var short = 0
+
+        init(rest: Int, isRowwise: Bool) {
+            self.rest = rest
+            self.isRowwise = isRowwise
+        }
+
+        func rows(for entry: Entry, _ limits: Limits) -> Int {
+            min(rest, entry.chunk < limits.chunk ? entry.chunk - short : entry.chunk)
+        }
+
+        func isOpen(for entry: Entry, _ limits: Limits) -> Bool {
+            !isTouched || isRowwise && rows(for: entry, limits) >= Self.least
+        }
+
+        mutating func take(_ rows: Int, for entry: Entry, _ limits: Limits) {
+            rest -= rows
+            if entry.chunk < limits.chunk { short += rows }
+            isTouched = true
+        }
+    }
+
+    private func next(_ entry: Entry, _ budget: PromptBudget) -> Range<Int> {
+        let start = entry.computed
+        if start >= entry.promptCount { return start..<start + 1 }
+        guard limits.isRowwise else {
+            return start..<min((start / entry.chunk + 1) * entry.chunk, entry.promptCount)
+        }
+        // No slice is part replay and part new: who counts rows counts whole slices.
+        let limit = start < entry.reached ? min(entry.promptCount, entry.reached) : entry.promptCount
+        return start..<min(start + max(1, budget.rows(for: entry, limits)), limit)
+    }
+
+    private func advance(_ entry: inout Entry, over range: Range<Int>) -> Slice {
         let phase: ForwardPhase = entry.computed < entry.promptCount ? .prefill : .decode
-        // Slices after a preemption are those from before it: each is replayed whole or new.
         let isReplay = range.upperBound <= entry.reached
         entry.computed = range.upperBound
         entry.reached = max(entry.reached, range.upperBound)

@@ -25,7 +25,12 @@ final class Sequence {
     let submitted = ContinuousClock.now
     private var cachedCount = 0
     /// Tokens after which the sequence must end: `maxTokens`, or what the context still holds.
-    private let limit: Int
+    let limit: Int
+    /// nil: nothing of the prompt's rows but the first token.
+    var reading: PromptReading?
+    /// By token of the prompt, as far as they are read; empty where nobody asked.
+    var promptLogprobs: [TokenLogprobs?] = []
+    var promptIsTold = false
     private var sampler: Sampler
     /// nil: the text is free.
     private let constraint: GrammarConstraint?
@@ -56,12 +61,14 @@ final class Sequence {
         tokens = prompt
         self.options = options
         self.ticket = ticket
-        let statistics = RoutingStatistics(everyToken: false)
+        let statistics = options.hidden?.statistics ?? RoutingStatistics(everyToken: false)
         self.statistics = statistics
         let pair = ObserverPair(first: statistics, second: engineObserver)
         observer = options.observer.map { ObserverPair(first: pair, second: $0) } ?? pair
         draft = SequenceDraft(options.speculation)
         self.limit = limit
+        reading = PromptReading(options, promptCount: prompt.count)
+        if case .logprobs = reading?.target { promptLogprobs.append(nil) }
         self.constraint = constraint
         self.continuation = continuation
         sampler = Sampler(options: options.sampling, prompt: prompt)
@@ -73,6 +80,9 @@ final class Sequence {
     var generatedCount: Int { tokens.count - promptCount }
 
     var hasStarted: Bool { started != nil }
+
+    /// A token's text, as log probabilities name it.
+    func display(_ token: Int32) -> String { tokenizer?.display(token) ?? "" }
 
     /// - Parameter cached: positions that were computed for others.
     func begin(cached: Int) {
@@ -91,9 +101,10 @@ final class Sequence {
 
     /// What its blocks hold.
     var content: Scheduler.Content {
-        Scheduler.Content(
-            tokens: tokens, routing: (routingNumbers.prefill, routing.isAltered ? nil : routingNumbers.decode),
-            adopts: options.observer == nil)
+        // Texts for vectors come once: they would only push out what others come back to.
+        let numbers: (prefill: Int?, decode: Int?) = options.hidden == nil ? routingNumbers : (nil, nil)
+        return Scheduler.Content(
+            tokens: tokens, routing: (numbers.prefill, routing.isAltered ? nil : numbers.decode), adopts: adoptsBlocks)
     }
 
     /// Chooses the next token from `[vocabulary]` logits and tells the listener.
@@ -105,6 +116,7 @@ final class Sequence {
         if let constraint, try !constraint.prepare() { return .stop }
         let wanted = options.sampling.logprobs
         if wanted != nil { raw.keep(UnsafeBufferPointer(logits)) }
+        forbidEnd(logits)
         let token = sampler.sample(logits, mask: constraint?.mask, scratch: scratch)
         if constraint != nil, logits[Int(token)] == -.infinity {
             throw RequestError("the logit bias forbids every token that fits the grammar")
@@ -126,7 +138,7 @@ final class Sequence {
         tokens.append(token)
         let entry = wanted.map {
             TokenLogprobs(
-                of: token, in: raw.values, alternatives: $0, scratch: scratch, text: { tokenizer?.display($0) ?? "" })
+                of: token, in: raw.values, alternatives: $0, scratch: scratch, text: display)
         }
         if let entry { logprobs.append(entry) }
         let experts = experts()
@@ -145,6 +157,15 @@ final class Sequence {
             return .length
         }
         return nil
+    }
+
+    /// Makes tokens impossible that would end the text too early.
+    private func forbidEnd(_ logits: UnsafeMutableBufferPointer<Float>) {
+        guard generatedCount < options.sampling.minTokens else { return }
+        for token in options.sampling.stopTokens where logits.indices.contains(Int(token)) { logits[Int(token)] = -.infinity }
+        for token in tokenizer?.endOfGeneration ?? [] where logits.indices.contains(Int(token)) {
+            logits[Int(token)] = -.infinity
+        }
     }
 
     // MARK: Drafts
@@ -231,12 +252,13 @@ final class Sequence {
             guard let from, let to else { return 0 }
             return (to - from) / .seconds(1)
         }
-        let (prompt, generation) = (seconds(started, firstToken), seconds(firstToken, lastToken))
+        // Without a token, the prompt's time ends here.
+        let (prompt, generation) = (seconds(started, firstToken ?? .now), seconds(firstToken, lastToken))
         // The last token's as well, whatever ended the text.
         if firstToken != nil { _ = routing.charge(evaluations: statistics.evaluations.evaluations - promptEvaluations) }
         return GenerationResult(
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, stopText: stops.found, logprobs: logprobs,
-            tokenExperts: tokenExperts,
+            promptLogprobs: promptLogprobs, tokenExperts: tokenExperts,
             usage: .init(
                 promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
                 moe: statistics.usage, modelSeconds: statistics.modelSeconds,

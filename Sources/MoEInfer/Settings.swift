@@ -16,6 +16,7 @@ package import MoEModel
 /// | `batch` | `MOE_BATCH` | sequences that run together |
 /// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch`, as far as half of the free memory goes |
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
+/// | `chunk.shared` | `MOE_CHUNK_SHARED` | the same for a step in which other sequences decode; default: as many as make such a step about twice as long, measured as it runs. Not where BLAS computes the prompt, whose bits depend on its cuts |
 /// | `prefix.cache` | `MOE_PREFIX_CACHE` | `on` (default): a prompt that begins as an earlier one did starts with what is computed of it |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
@@ -31,6 +32,8 @@ public struct Settings: Sendable, Equatable {
     public var batch = 8
     public var cache: Int?
     public var chunk = 512
+    /// nil: measured. See ``StepPace``.
+    public var sharedChunk: Int?
     public var prefixCache = PrefixCaching.on
     public var blasLibrary: String?
 
@@ -68,6 +71,7 @@ public struct Settings: Sendable, Equatable {
         for (key, value, range) in [
             ("threads", threads, Self.threadRange), ("context", context, Self.contextRange),
             ("batch", batch, Self.batchRange), ("cache", cache, Self.cacheRange), ("chunk", chunk, Self.chunkRange),
+            ("chunk.shared", sharedChunk, Self.chunkRange),
         ] {
             if let value, !range.contains(value) { throw SettingsError(key, range: range, found: "\(value)") }
         }
@@ -97,6 +101,7 @@ public struct Settings: Sendable, Equatable {
         batch = try await reader.integer("batch", Self.batchRange) ?? batch
         cache = try await reader.integer("cache", Self.cacheRange)
         chunk = try await reader.integer("chunk", Self.chunkRange) ?? chunk
+        sharedChunk = try await reader.integer("chunk.shared", Self.chunkRange)
         prefixCache = try await reader.choice("prefix.cache") ?? prefixCache
         blasLibrary = try await reader.text("blas.library")
     }

@@ -53,6 +53,8 @@ package struct ForwardBatch: Sendable {
     package var slices: [Slice] = []
     /// Rows whose logits are wanted, ascending. The head is computed for these only.
     package var logitRows: [Int32] = []
+    /// Rows whose hidden states after the output norm are wanted, ascending.
+    package var hiddenRows: [Int32] = []
 
     package init() {}
 
@@ -64,16 +66,18 @@ package struct ForwardBatch: Sendable {
         positions.removeAll(keepingCapacity: true)
         slices.removeAll(keepingCapacity: true)
         logitRows.removeAll(keepingCapacity: true)
+        hiddenRows.removeAll(keepingCapacity: true)
     }
 
     /// Appends the next rows of a sequence.
     /// - Parameters:
     ///   - logits: which of the new rows need logits, counted from 0.
+    ///   - hidden: the same for hidden states.
     ///   - continuesPrevious: see ``Slice/continuesPrevious``; `blockTable` is then that of the slice before.
     package mutating func append(
         tokens newTokens: Span<Int32>, firstPosition: Int, blockTable: [Int32], phase: ForwardPhase,
         routing: any RoutingPolicy, observer: (any RoutingObserver)? = nil, logits: Range<Int>,
-        continuesPrevious: Bool = false
+        hidden: Range<Int> = 0..<0, continuesPrevious: Bool = false
     ) {
         let start = tokens.count
         for row in newTokens.indices {
@@ -81,6 +85,7 @@ package struct ForwardBatch: Sendable {
             positions.append(Int32(firstPosition + row))
         }
         for row in logits { logitRows.append(Int32(start + row)) }
+        for row in hidden { hiddenRows.append(Int32(start + row)) }
         slices.append(
             Slice(
                 start: start, count: newTokens.count, firstPosition: firstPosition, blockTable: blockTable, phase: phase,
@@ -100,25 +105,27 @@ package struct ForwardBatch: Sendable {
 }
 
 extension ForwardBatch {
-    /// What the last layer's experts and the head need: the rows whose logits are wanted, and all rows of a slice whose observer
-    /// wants every token. The other rows have left their keys and values in the last attention, and nobody reads more of them.
+    /// What the last layer's experts and the head need: the rows whose logits or hidden states are wanted, and all rows of a slice
+    /// whose observer wants every token. The other rows have left their keys and values in the last attention, and nobody reads more
+    /// of them.
     ///
     /// Decided slice by slice, never by what else is in the step. Example: of a prompt's 512 rows one is wanted; of a chunk in the
     /// middle of a prompt, none.
     ///
     /// - Returns: these rows as a batch of their own, and where they stand in this one; nil: all rows are needed.
     package func wanted() -> (batch: ForwardBatch, rows: [Range<Int>])? {
-        if logitRows.count == count { return nil }
+        if logitRows.count == count || hiddenRows.count == count { return nil }
         var (rest, rows) = (ForwardBatch(), [Range<Int>]())
-        var next = 0
+        var next = (logits: 0, hidden: 0)
         for slice in slices {
-            let first = next
-            while next < logitRows.count, Int(logitRows[next]) < slice.start + slice.count { next += 1 }
-            let asked = logitRows[first..<next]
-            var range = slice.start..<slice.start + slice.count
+            let whole = slice.start..<slice.start + slice.count
+            let logits = Self.rows(logitRows, below: whole.upperBound, from: &next.logits)
+            let hidden = Self.rows(hiddenRows, below: whole.upperBound, from: &next.hidden)
+            var range = whole
             if !(slice.observer?.needsEveryToken ?? false) {
-                guard let last = asked.last else { continue }
-                range = Int(asked[first])..<Int(last) + 1
+                let ends = [logits.first, logits.last, hidden.first, hidden.last].compactMap { $0.map(Int.init) }
+                guard let first = ends.min(), let last = ends.max() else { continue }
+                range = first..<last + 1
             }
             rows.append(range)
             let start = rest.count
@@ -126,8 +133,16 @@ extension ForwardBatch {
                 tokens: tokens.span.extracting(range),
                 firstPosition: slice.firstPosition + range.lowerBound - slice.start, blockTable: slice.blockTable,
                 phase: slice.phase, routing: slice.routing, observer: slice.observer, logits: 0..<0)
-            rest.logitRows.append(contentsOf: asked.map { Int32(start + Int($0) - range.lowerBound) })
+            rest.logitRows.append(contentsOf: logits.map { Int32(start + Int($0) - range.lowerBound) })
+            rest.hiddenRows.append(contentsOf: hidden.map { Int32(start + Int($0) - range.lowerBound) })
         }
         return rest.count == count ? nil : (rest, rows)
+    }
+
+    /// The rows from `next` on that are below a limit.
+    private static func rows(_ all: [Int32], below limit: Int, from next: inout Int) -> ArraySlice<Int32> {
+        let first = next
+        while next < all.count, Int(all[next]) < limit { next += 1 }
+        return all[first..<next]
     }
 }

@@ -13,7 +13,20 @@ package protocol LanguageModel: AnyObject, Sendable {
     ///   - batch: T rows of any number of sequences. Token ids must be in `0..<vocabularySize`.
     ///   - cache: read up to each row's position and written at it.
     ///   - logits: receives `[batch.logitRows.count, vocabularySize]`.
+    ///   - hidden: receives `[batch.hiddenRows.count, hiddenSize]`.
     func forward(
-        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
     ) throws
+}
+
+extension LanguageModel {
+    /// A step that wants logits only.
+    package func forward(
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+    ) throws {
+        try forward(
+            batch, cache: cache, context: context, logits: logits,
+            hidden: UnsafeMutableBufferPointer(start: nil, count: 0))
+    }
 }

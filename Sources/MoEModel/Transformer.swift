@@ -75,10 +75,12 @@ final class Transformer: LanguageModel {
     }
 
     package func forward(
-        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
     ) throws {
         let d = configuration.hiddenSize
         precondition(logits.count >= batch.logitRows.count * configuration.vocabularySize)
+        precondition(hidden.count >= batch.hiddenRows.count * d)
         context.scratch.reset()
         context.profile?.begin(
             prompt: batch.slices.contains { $0.phase == .prefill }, weightBytes: context.statistics.weightBytes)
@@ -95,20 +97,21 @@ final class Transformer: LanguageModel {
             try layer(x, width: d, step: step)
         }
         context.scratch.release(to: mark)
-        try finish(x, step: step, into: logits)
+        try finish(x, step: step, logits: logits, hidden: hidden)
         context.lap(.head)
     }
 
-    /// The last layer and the head. After the last attention only rows whose logits are wanted matter.
+    /// The last layer, the norm and the head. After the last attention only rows of which something is wanted matter.
     private func finish(
-        _ x: UnsafeMutablePointer<Float>, step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
+        _ x: UnsafeMutablePointer<Float>, step: ForwardStep, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
     ) throws {
         let d = configuration.hiddenSize
         guard let last = layers.last else { return }
         try last.attend(x, width: d, step: step)
         guard let wanted = step.batch.wanted() else {
             try last.feed(x, width: d, step: step)
-            return try project(x, rows: step.batch.logitRows, step: step, into: logits)
+            return try project(x, step: step, logits: logits, hidden: hidden)
         }
         if wanted.batch.count == 0 { return }
         let rest = ForwardStep(batch: wanted.batch, cache: step.cache, context: step.context)
@@ -119,19 +122,31 @@ final class Transformer: LanguageModel {
             count += range.count
         }
         try last.feed(rows, width: d, step: rest)
-        try project(rows, rows: wanted.batch.logitRows, step: rest, into: logits)
+        try project(rows, step: rest, logits: logits, hidden: hidden)
+    }
+
+    /// The output norm, whose rows are the hidden states that are asked for, and the head.
+    private func project(
+        _ x: UnsafePointer<Float>, step: ForwardStep, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
+    ) throws {
+        let (d, batch) = (configuration.hiddenSize, step.batch)
+        if batch.logitRows.isEmpty && batch.hiddenRows.isEmpty { return }
+        let normed = step.scratch.floats(step.rows * d)
+        outputNorm(x, into: normed, rows: step.rows, step: step)
+        for (index, row) in batch.hiddenRows.enumerated() {
+            (hidden.baseAddress! + index * d).update(from: normed + Int(row) * d, count: d)
+        }
+        if !batch.logitRows.isEmpty { try unembed(normed, rows: batch.logitRows, step: step, into: logits) }
     }
 
     /// The head, for the rows that are asked for only. Native unless another path is forced, whatever the number of rows, so
     /// that a row's logits are the same whether its neighbours are wanted too. On BLAS each slice is a product of its own,
     /// because sgemm may order its sums by the number of rows.
-    private func project(
-        _ x: UnsafePointer<Float>, rows: [Int32], step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
+    private func unembed(
+        _ normed: UnsafePointer<Float>, rows: [Int32], step: ForwardStep, into logits: UnsafeMutableBufferPointer<Float>
     ) throws {
-        if rows.isEmpty { return }
-        let (d, path) = (configuration.hiddenSize, step.context.plan.rowwisePath)
-        let normed = step.scratch.floats(step.rows * d)
-        outputNorm(x, into: normed, rows: step.rows, step: step)
+        let path = step.context.plan.rowwisePath
         try rows.withUnsafeBufferPointer { rows in
             let tasks = step.scratch.values(MatmulTask.self, rows.count)
             var (count, start) = (0, 0)

@@ -1,43 +1,82 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Hummingbird
+import HTTPTypes
 import NIOCore
 import NIOHTTPTypes
 import Synchronization
 
-/// Cancels what is done for a client when its connection closes. The end of what the client sends counts as that: TCP does not tell
-/// who only stops sending from who is gone.
-final class ConnectionWatch: ChannelInboundHandler, RemovableChannelHandler, Sendable {
+/// Cancels what is done for a client when its connection is gone.
+///
+/// The end of what a client sends does not tell who only stops sending, as some do after their request, from who is gone. So something is
+/// sent that means nothing: an interim response (100) before the response's head, a comment in a stream of events. Who is gone answers
+/// with a reset, and the channel becomes inactive.
+final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Sendable {
     typealias InboundIn = HTTPRequestPart
+    typealias OutboundIn = HTTPResponsePart
+    typealias OutboundOut = HTTPResponsePart
+
+    private enum Answer { case none, expected, events, other }
 
     private struct State {
         var isClosed = false
         var nextID = 0
         var actions: [Int: @Sendable () -> Void] = [:]
+        var answer = Answer.none
     }
 
     private let state = Mutex(State())
 
-    func channelInactive(context: ChannelHandlerContext) {
-        close()
-        context.fireChannelInactive()
+    // MARK: Channel
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if case .head = unwrapInboundIn(data) {
+            state.withLock { if $0.answer == .none { $0.answer = .expected } }
+        }
+        context.fireChannelRead(data)
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        switch unwrapOutboundIn(data) {
+        case .head(let head):
+            let isStream = head.headerFields[.contentType]?.hasPrefix("text/event-stream") == true
+            state.withLock { $0.answer = isStream ? .events : .other }
+        case .end: state.withLock { $0.answer = .none }
+        case .body: break
+        }
+        context.write(data, promise: promise)
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case .inputClosed? = event as? ChannelEvent { close() }
+        if case .inputClosed? = event as? ChannelEvent {
+            probe(context)
+        }
         context.fireUserInboundEventTriggered(event)
     }
 
-    private func close() {
+    private func probe(_ context: ChannelHandlerContext) {
+        guard context.channel.isActive else { return }
+        switch state.withLock({ $0.answer }) {
+        case .expected:
+            context.writeAndFlush(wrapOutboundOut(.head(HTTPResponse(status: .continue))), promise: nil)
+        case .events:
+            context.writeAndFlush(wrapOutboundOut(.body(ByteBuffer(string: ":\n\n"))), promise: nil)
+        case .none, .other: break
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
         let actions = state.withLock { state in
             state.isClosed = true
             defer { state.actions = [:] }
             return state.actions
         }
         for action in actions.values { action() }
+        context.fireChannelInactive()
     }
 
-    /// Runs work that is cancelled when the connection closes, or when this task is cancelled.
+    // MARK: Work
+
+    /// Runs work that is cancelled when the connection is gone, or when this task is cancelled.
     func cancelling<Result: Sendable>(_ body: @escaping @Sendable () async throws -> Result) async throws -> Result {
         let task = Task { try await body() }
         let id = state.withLock { state -> Int? in

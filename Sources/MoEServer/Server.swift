@@ -20,7 +20,7 @@ import UnixSignals
 ///
 /// Stops at SIGTERM and SIGINT: no new requests, those under way get ``ServerConfiguration/drainSeconds``.
 public struct Server: Sendable {
-    private let state: ServerState
+    let state: ServerState
     private let onListening: @Sendable (_ url: String) -> Void
 
     /// - Parameters:
@@ -58,7 +58,8 @@ public struct Server: Sendable {
         let http = HTTPServerBuilder.http1(
             configuration: .init(
                 additionalChannelHandlers: [ConnectionWatch()],
-                idleTimeout: .nanoseconds(Int64(configuration.readTimeout * 1e9))))
+                // A body that does not arrive is told so first.
+                idleTimeout: .nanoseconds(Int64((configuration.readTimeout + 1) * 1e9))))
         var quiet = state.logger
         if quiet.logLevel < .notice { quiet.logLevel = .notice }
         let (state, onListening) = (state, onListening)

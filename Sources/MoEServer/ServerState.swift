@@ -22,6 +22,8 @@ final class ServerState: Sendable {
     let created = Int(Date.now.timeIntervalSince1970)
     let started = ContinuousClock.now
     private let draining = Atomic(false)
+    /// Bytes of bodies that are being read.
+    private let bodyBytes = Atomic(0)
     private let currentRates = Mutex(TokenRates())
 
     /// - Throws: ``SettingsError`` or ``RequestError`` for what the configuration names and is not there.
@@ -49,6 +51,20 @@ final class ServerState: Sendable {
 
     var rates: TokenRates { currentRates.withLock { $0 } }
     func updateRates(_ change: (inout TokenRates) -> Void) { currentRates.withLock { change(&$0) } }
+
+    // MARK: Bodies
+
+    /// Counts bytes of a body that arrived; all bodies together are bounded.
+    /// - Throws: ``APIError`` 503 where there are too many; they are not counted then.
+    func takeBody(_ count: Int) throws(APIError) {
+        let limit = max(256 << 20, 2 * configuration.bodyLimit)
+        guard bodyBytes.add(count, ordering: .relaxed).newValue <= limit else {
+            giveBody(count)
+            throw .unavailable("too many large requests at once")
+        }
+    }
+
+    func giveBody(_ count: Int) { bodyBytes.subtract(count, ordering: .relaxed) }
 
     // MARK: Load
 

@@ -60,6 +60,7 @@ struct GenerateCommand: AsyncParsableCommand {
             var result: GenerationResult?
             for try await event in llm.generate(text, options: request) {
                 switch event {
+                case .prompt: break
                 case .token(let token):
                     if !quiet {
                         Terminal.write(

@@ -54,6 +54,17 @@ import Testing
         #expect(moe.histogram.count == 3 && moe.histogram[1] > 0 && moe.histogram[2] > 0, "\(moe.histogram)")
     }
 
+    @Test func capsARequestsPolicies() async throws {
+        let tiny = try TinyEngine { $0.prefixCache = .off }
+        var options = TinyEngine.options(10)
+        options.fallbacks = [StaticRouting(expertsPerToken: PerLayer(3))]
+        options.capExperts(at: 2)
+        for level in [0, 1] {
+            await tiny.llm.setPressure(level)
+            #expect(try await tiny.run([1, 2, 3], options).usage.moe?.meanExperts == 2)
+        }
+    }
+
     @Test func equality() {
         let two = CappedRouting(StaticRouting(), maximum: 2)
         #expect(two.isSame(as: CappedRouting(CappedRouting(StaticRouting(), maximum: 2), maximum: 5)))

@@ -124,9 +124,10 @@ import Testing
         options.generation.sampling.maxTokens = 24
         let prompt = try llm.chatPrompt([Self.user("Hello")], options: options)
         #expect(prompt.text == "user: Hello\nThe")
-        var (content, result) = ("", ChatResult?.none)
+        var (content, tokens, result) = ("", [Int32](), ChatResult?.none)
         for try await event in llm.chat([Self.user("Hello")], options: options) {
             switch event {
+            case .token(let token): tokens.append(token.id)
             case .content(let piece): content += piece.text
             case .finished(let final): result = final
             default: Issue.record("\(event)")
@@ -136,6 +137,7 @@ import Testing
         for try await event in llm.generate(tokens: prompt.tokens, options: options.generation) {
             if case .finished(let final) = event { plain = final }
         }
+        #expect(tokens == plain?.tokens)
         #expect(result?.generation.tokens == plain?.tokens && result?.finishReason == .length)
         #expect(content == plain?.text && result?.message.content == content)
     }

@@ -110,9 +110,10 @@ private final class SlowModel: LanguageModel {
     var configuration: ModelConfiguration { base.configuration }
 
     func forward(
-        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
     ) throws {
         gate.pass()
-        try base.forward(batch, cache: cache, context: context, logits: logits)
+        try base.forward(batch, cache: cache, context: context, logits: logits, hidden: hidden)
     }
 }

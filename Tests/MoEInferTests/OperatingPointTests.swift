@@ -27,6 +27,10 @@ import Testing
             let policy = try #require(try llm.operatingPoint(name) as? LearnedRouting)
             #expect(policy.mu == profile.points.first { $0.name == name }?.mu)
         }
+        let cheaper = try llm.fallbacks(below: "parity", downTo: "fast")
+        #expect(cheaper.map { ($0 as? LearnedRouting)?.mu } == ["balanced", "fast"].map { profile.routing(point: $0)?.mu })
+        #expect(try llm.fallbacks(below: "fast", downTo: "parity").isEmpty)
+        #expect(throws: RequestError.self) { _ = try llm.fallbacks(below: "fast", downTo: "slow") }
         var options = GenerationOptions()
         options.sampling.maxTokens = 12
         options.sampling.ignoreEOS = true
@@ -43,6 +47,7 @@ import Testing
         let llm = try await embedded(EngineTests.plain)
         #expect(llm.operatingPoints.map(\.name) == ["exact", "parity", "balanced", "fast"])
         #expect(llm.operatingPoints.map(\.meanExperts) == [8, 8, nil, nil])
+        #expect(try llm.fallbacks(below: "exact", downTo: "fast").count == 2, "parity is the same as exact")
         #expect(try llm.operatingPoint("parity").isSame(as: StaticRouting()))
         var means: [Double] = []
         for point in llm.operatingPoints {
@@ -107,6 +112,10 @@ import Testing
         }
         #expect(throws: RequestError.self) { _ = try llm.operatingPoint("quick") }
         // Whoever owns the machine may.
-        #expect { _ = try llm.routing(named: "profile:/none", allowingFiles: true) } throws: { !"\($0)".contains("cannot be") }
+        #expect {
+            _ = try llm.routing(named: "profile:/none", allowingFiles: true)
+        } throws: {
+            !"\($0)".contains("cannot be")
+        }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import MoECompute
+import MoEGrammar
 import MoEInfer
 import MoEModel
 import MoETestSupport
@@ -9,10 +10,12 @@ import Testing
 /// One request's misfortune is nobody else's: what fails ends alone, and who leaves takes nothing along.
 @Suite struct RobustnessTests {
     /// A step of the model that fails because of one sequence, with others in the same step: they go on, bit for bit.
-    @Test(arguments: [Speculation.off, .lookup(longest: 2, maximum: 4, cost: 0), .experts(PerLayer(1), maximum: 3, cost: 0)])
+    @Test(arguments: [
+        Speculation.off, .lookup(longest: 2, maximum: 4, cost: 0), .experts(PerLayer(1), maximum: 3, cost: 0),
+    ])
     func aStepThatFails(speculation: Speculation) async throws {
         let fine = try TinyEngine { $0.prefixCache = .off }
-        let faulty = try TinyEngine(model: { FaultyModel($0, token: 91) }) { $0.prefixCache = .off }
+        let faulty = try TinyEngine(model: { FaultyModel($0, token: 91) }, { $0.prefixCache = .off })
         var random = SplitMix64(state: 31)
         var requests = (0..<5).map { index in
             (
@@ -29,7 +32,9 @@ import Testing
         var late = TinyEngine.options(40)
         late.sampling.logitBias = [91: 3]
         late.speculation = speculation
-        let doomed = [(tokens: [Int32(3), 91, 4], options: TinyEngine.options(5)), (tokens: [Int32(7), 8], options: late)]
+        let doomed = [
+            (tokens: [Int32(3), 91, 4], options: TinyEngine.options(5)), (tokens: [Int32(7), 8], options: late),
+        ]
         async let failures = withTaskGroup(of: (any Error)?.self) { group in
             for request in doomed {
                 group.addTask {
@@ -51,10 +56,34 @@ import Testing
         expectSame(try await faulty.run(requests[0].tokens, requests[0].options), expected[0])
     }
 
+    /// A grammar that cannot go on ends its own request, in the middle of others'.
+    @Test func aGrammarThatFails() async throws {
+        var settings = Settings()
+        settings.threads = 2
+        settings.context = 128
+        let llm = try await LLM.load(EngineTests.model, options: EngineOptions(settings: settings))
+        var options = GenerationOptions()
+        options.sampling.maxTokens = 30
+        options.sampling.ignoreEOS = true
+        options.sampling.logprobs = 1
+        let expected = try await llm.complete("The history of the city", options: options)
+        var doomed = options
+        doomed.grammar = try Grammar(gbnf: #"root ::= "aaa" "x""#)
+        for token in try llm.tokenizer.encode("x", addSpecial: false) { doomed.sampling.logitBias[token] = -.infinity }
+        let late = doomed
+        async let outcome = Result { try await llm.complete("A", options: late) }
+        expectSame(try await llm.complete("The history of the city", options: options), expected)
+        let failure = await outcome
+        #expect(throws: RequestError.self) { _ = try failure.get() }
+        #expect(await llm.snapshot().requests.failed == 1)
+        #expect(await llm.engine.isEmpty)
+    }
+
     /// Logits that are no numbers are one sequence's affair as well.
     @Test func logitsThatAreNoNumbers() async throws {
         let fine = try TinyEngine { $0.prefixCache = .off }
-        let faulty = try TinyEngine(model: { FaultyModel($0, token: 91, isNaN: true) }) { $0.prefixCache = .off }
+        let faulty = try TinyEngine(
+            model: { FaultyModel($0, token: 91, isNaN: true) }, { $0.prefixCache = .off })
         var options = TinyEngine.options(30)
         options.sampling.logitBias = [91: -100]
         let expected = try await fine.run([5, 6, 7], options)
@@ -159,10 +188,11 @@ private final class FaultyModel: LanguageModel {
     var configuration: ModelConfiguration { base.configuration }
 
     func forward(
-        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>
+        _ batch: ForwardBatch, cache: KVCache, context: ComputeContext, logits: UnsafeMutableBufferPointer<Float>,
+        hidden: UnsafeMutableBufferPointer<Float>
     ) throws {
         if !isNaN, batch.tokens.contains(token) { throw Failure() }
-        try base.forward(batch, cache: cache, context: context, logits: logits)
+        try base.forward(batch, cache: cache, context: context, logits: logits, hidden: hidden)
         let width = configuration.vocabularySize
         for (index, row) in batch.logitRows.enumerated() where isNaN && batch.tokens[Int(row)] == token {
             logits[index * width] = .nan

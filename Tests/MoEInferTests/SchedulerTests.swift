@@ -2,6 +2,7 @@
 
 import MoEInfer
 import MoEModel
+import MoETestSupport
 import Testing
 
 @Suite struct BlockManagerTests {
@@ -109,6 +110,163 @@ import Testing
         for slice in second where slice.range.lowerBound >= 10 {
             #expect(slice.phase == .decode && slice.range.count == 1)
         }
+    }
+
+    // MARK: Rows that do not depend on their slice
+
+    private func rowwise(
+        blocks: Int, sequences: Int = 4, chunk: Int = 32, sharing: Scheduler.Sharing? = nil
+    ) -> Scheduler {
+        Scheduler(
+            limits: .init(sequences: sequences, chunk: chunk, isRowwise: true, sharing: sharing),
+            blocks: BlockManager(blockCount: blocks, blockSize: 8))
+    }
+
+    @Test func promptsAreCutShortBesideDecoding() {
+        var scheduler = rowwise(blocks: 100)
+        scheduler.rowsBesideDecoding = 10
+        scheduler.add(id: 1, promptCount: 40)
+        #expect(scheduler.schedule().map(\.range) == [0..<32], "nobody decodes yet")
+        #expect(scheduler.schedule().map(\.range) == [32..<40])
+        scheduler.append(id: 1)
+        scheduler.add(id: 2, promptCount: 45)
+        for (step, range) in [0..<10, 10..<20, 20..<30].enumerated() {
+            let slices = scheduler.schedule()
+            #expect(slices.map(\.range) == [40 + step..<41 + step, range])
+            scheduler.append(id: 1)
+        }
+        scheduler.rowsBesideDecoding = 4
+        #expect(scheduler.schedule().map(\.range)[1] == 30..<34)
+        scheduler.remove(id: 1)
+        #expect(scheduler.schedule().map(\.range) == [34..<45], "nobody decodes any more")
+    }
+
+    @Test func severalShortPromptsShareAStep() {
+        var scheduler = rowwise(blocks: 100, sequences: 8)
+        for id in 1...4 { scheduler.add(id: id, promptCount: 10) }
+        #expect(scheduler.schedule().map(\.range) == [0..<10, 0..<10, 0..<10], "two rows more are not worth a slice")
+        for id in 1...3 { scheduler.append(id: id) }
+        #expect(scheduler.schedule().map(\.id) == [1, 2, 3, 4])
+    }
+
+    /// Where they begin alike, the second waits for the first one's blocks rather than compute them as well.
+    @Test func commonBeginningsAreComputedOnce() {
+        var scheduler = rowwise(blocks: 100, sequences: 8, chunk: 64, sharing: .blocks)
+        let common = (0..<20).map { Int32($0) }
+        let contents = [
+            1: Scheduler.Content(tokens: common, routing: (0, 0)), 2: .init(tokens: common, routing: (0, 0)),
+            3: .init(tokens: common, routing: (1, 1)),
+        ]
+        func step() -> [Scheduler.Slice] {
+            var slices: [Scheduler.Slice] = []
+            scheduler.schedule(into: &slices, content: { contents[$0] })
+            return slices
+        }
+        for id in 1...3 { scheduler.add(id: id, promptCount: 20) }
+        #expect(step().map(\.id) == [1])
+        scheduler.append(id: 1)
+        let slices = step()
+        #expect(slices.map(\.id) == [1, 2, 3], "another policy shares nothing, and waits for nothing")
+        #expect(slices.map(\.range) == [20..<21, 16..<20, 0..<20])
+    }
+
+    /// What is said of a sequence's own limit: its slices are shorter, in either mode.
+    @Test func aSequenceMayWantShortSlices() {
+        for isRowwise in [false, true] {
+            var scheduler = Scheduler(
+                limits: .init(sequences: 2, chunk: 32, isRowwise: isRowwise),
+                blocks: BlockManager(blockCount: 20, blockSize: 8))
+            scheduler.add(id: 1, promptCount: 30, sliceLimit: 12)
+            #expect((0..<3).map { _ in scheduler.schedule()[0].range } == [0..<12, 12..<24, 24..<30])
+        }
+        // Several of them get no more rows of a step than one.
+        var scheduler = rowwise(blocks: 100)
+        for id in 1...2 { scheduler.add(id: id, promptCount: 30, sliceLimit: 12) }
+        scheduler.add(id: 3, promptCount: 30)
+        #expect(scheduler.schedule().map(\.range) == [0..<12], "first come, first served")
+        #expect(scheduler.schedule().map(\.range) == [12..<24])
+        #expect(scheduler.schedule().map(\.range) == [24..<30])
+    }
+
+    /// Cuts that change from step to step, and preemptions in the middle: each row is new once, in order, and replayed in slices of
+    /// its own.
+    @Test func replayIsExactUnderChangingCuts() {
+        var random = SplitMix64(state: 4)
+        var preemptions = 0
+        for _ in 0..<100 {
+            var scheduler = rowwise(blocks: 12, sequences: 3)
+            var lengths: [Int: Int] = [:]
+            var reached: [Int: Int] = [:]
+            var computed: [Int: Int] = [:]
+            for id in 0..<5 {
+                lengths[id] = Int.random(in: 1...70, using: &random)
+                scheduler.add(id: id, promptCount: lengths[id]!)
+            }
+            let prompts = lengths
+            var steps = 0
+            while !scheduler.isIdle {
+                steps += 1
+                precondition(steps < 10_000, "no end")
+                scheduler.rowsBesideDecoding = Int.random(in: 1...20, using: &random)
+                let before = scheduler.preemptions
+                let slices = scheduler.schedule()
+                if scheduler.preemptions > before { preemptions += 1 }
+                #expect(!slices.isEmpty)
+                for slice in slices {
+                    let start = slice.range.lowerBound
+                    #expect(start == computed[slice.id, default: 0] || start == 0)
+                    computed[slice.id] = slice.range.upperBound
+                    let known = reached[slice.id, default: 0]
+                    if slice.isReplay {
+                        #expect(slice.range.upperBound <= known)
+                    } else {
+                        #expect(start == known, "a row was left out, or is counted again")
+                        reached[slice.id] = slice.range.upperBound
+                    }
+                    if slice.phase == .prefill {
+                        #expect(slice.range.upperBound <= prompts[slice.id]!)
+                    } else {
+                        #expect(slice.range.count == 1)
+                    }
+                    guard slice.samples else { continue }
+                    lengths[slice.id]! += 1
+                    if lengths[slice.id]! >= prompts[slice.id]! + 20 {
+                        #expect(reached[slice.id] == prompts[slice.id]! + 19)
+                        scheduler.remove(id: slice.id)
+                    } else {
+                        scheduler.append(id: slice.id)
+                    }
+                }
+            }
+            #expect(scheduler.blocks.freeCount == 12)
+        }
+        #expect(preemptions > 50)
+    }
+
+    // MARK: Pace
+
+    /// A machine of known speed: the step with prompt rows settles at twice the step without.
+    @Test(arguments: [(0.020, 0.002, 0.001), (0.020, 0.005, 0.0001), (0.1, 0.0, 0.01)])
+    func paceSettlesAtTwiceTheStep(decode: Double, fixed: Double, row: Double) {
+        var pace = StepPace()
+        #expect(pace.rows(decoding: 1, most: 512) == 32 && pace.rows(decoding: 1, most: 16) == 16)
+        pace.record(decoding: 0, prompt: 512, seconds: fixed + 512 * row)
+        for _ in 0..<10 { pace.record(decoding: 3, prompt: 0, seconds: decode) }
+        for _ in 0..<60 {
+            let rows = pace.rows(decoding: 3, most: 512)
+            pace.record(decoding: 3, prompt: rows, seconds: decode + fixed + Double(rows) * row)
+        }
+        let ideal = (decode - fixed) / row
+        let rows = pace.rows(decoding: 3, most: 512)
+        #expect(Double(rows) <= ideal + 0.001 && Double(rows) > ideal - 9, "\(rows) of \(ideal)")
+    }
+
+    @Test func paceNeverStops() {
+        var pace = StepPace()
+        pace.record(decoding: 1, prompt: 0, seconds: 0.001)
+        for _ in 0..<20 { pace.record(decoding: 1, prompt: 4, seconds: 1) }
+        #expect(pace.rows(decoding: 1, most: 512) == StepPace.least)
+        #expect(pace.rows(decoding: 5, most: 512) == StepPace.least, "of the nearest that was seen")
     }
 
     @Test func removalFreesBlocksAtOnceWhereverTheSequenceIs() {

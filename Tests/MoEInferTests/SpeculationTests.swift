@@ -343,6 +343,7 @@ struct Outcome: Sendable {
         for try await event in llm.generate(tokens: tokens, options: options) {
             switch event {
             case .token(let token): streamed.append("\(token.id) \(token.text) \(token.meanExperts ?? 0)")
+            case .prompt: break
             case .text(let text): streamed.append(text)
             case .finished(let result): final = result
             }

@@ -202,6 +202,24 @@ import Testing
         }
     }
 
+    /// Some clients stop sending after their request; their answer still comes.
+    @Test(arguments: [false, true]) func whoOnlyStopsSendingIsAnswered(isStreamed: Bool) async throws {
+        try await TestServer.with { server in
+            let connection = try server.connect(timeout: 20)
+            let response = try await RawConnection.off {
+                try connection.request(
+                    "POST", "/v1/completions",
+                    body: "{\"prompt\":\"Once\",\"max_tokens\":300,\"ignore_eos\":true,\"temperature\":0,\"stream\":\(isStreamed)}")
+                connection.endSending()
+                var head = try connection.head()
+                while head.status == 100 { head = try connection.head() }
+                return try connection.response(after: head)
+            }
+            #expect(response.status == 200)
+            #expect(isStreamed ? response.events.last == "[DONE]" : response.text.contains("\"completion_tokens\":300"))
+        }
+    }
+
     @Test func aFullQueueSaysWhenToComeBack() async throws {
         try await TestServer.with(batch: 1, configure: { $0.queueLimit = 0 }) { server in
             let connection = try server.connect()

@@ -107,8 +107,10 @@ final class RawConnection: @unchecked Sendable {
         }
     }
 
-    func response() throws -> Response {
-        let (status, headers) = try head()
+    func response() throws -> Response { try response(after: try head()) }
+
+    func response(after head: (status: Int, headers: [String: String])) throws -> Response {
+        let (status, headers) = head
         var body: [UInt8] = []
         if headers["transfer-encoding"] == "chunked" {
             while true {

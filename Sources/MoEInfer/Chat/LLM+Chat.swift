@@ -17,6 +17,9 @@ extension LLM {
         }
     }
 
+    /// The usual chat template as the model's files have it; nil: none.
+    public var chatTemplateSource: String? { (try? chatFacts.get())?.templates["default"] }
+
     /// One of the templates that the model has by name (`tool_use`, `rag`); nil when it has none of that name.
     public func chatFormat(named name: String) throws -> ChatFormat? {
         guard let source = try chatFacts.get().templates[name] else { return nil }
@@ -93,6 +96,7 @@ extension LLM {
         generation.sampling.stop += format.stop
         for try await event in generate(tokens: tokens, options: generation) {
             switch event {
+            case .prompt: break
             case .token(let token):
                 yield(.token(token))
                 take(token.text, experts: token.meanExperts)

@@ -2,8 +2,11 @@
 
 /// How the next token is chosen from the model's logits, and when to stop.
 public struct SamplingOptions: Sendable, Equatable {
-    /// The most tokens to generate.
+    /// The most tokens to generate. 0: none, and nothing runs but what ``promptLogprobs`` needs; the generation finishes with
+    /// ``FinishReason/length``.
     public var maxTokens = 256
+    /// The fewest: before, no token ends the text. Stop texts still do.
+    public var minTokens = 0
     /// 0: always the likeliest token (greedy). Else logits are divided by it.
     public var temperature: Float = 0
     /// Only the k likeliest tokens; 0: all. Fan et al. 2018, arXiv 1805.04833.
@@ -31,6 +34,9 @@ public struct SamplingOptions: Sendable, Equatable {
     public var ignoreEOS = false
     /// How many alternatives to report for every token; nil: no log probabilities.
     public var logprobs: Int?
+    /// The same for the tokens of the prompt: see ``GenerationEvent/prompt(_:)``. Such a prompt is computed whole, whatever is cached
+    /// of it, and in slices of at most 128 tokens.
+    public var promptLogprobs: Int?
 
     public init() {}
 
@@ -38,6 +44,7 @@ public struct SamplingOptions: Sendable, Equatable {
     package func validate(vocabularySize: Int) throws {
         func check(_ isFine: Bool, _ problem: String) throws { if !isFine { throw RequestError(problem) } }
         try check(maxTokens >= 0, "max tokens must not be negative, found \(maxTokens)")
+        try check(minTokens >= 0, "min tokens must not be negative, found \(minTokens)")
         try check(temperature >= 0 && temperature.isFinite, "temperature must be 0 or more, found \(temperature)")
         try check(topK >= 0, "top-k must not be negative, found \(topK)")
         try check(topP > 0 && topP <= 1, "top-p must be above 0 and at most 1, found \(topP)")
@@ -46,7 +53,9 @@ public struct SamplingOptions: Sendable, Equatable {
             repetitionPenalty > 0 && repetitionPenalty.isFinite,
             "repetition penalty must be above 0, found \(repetitionPenalty)")
         try check(presencePenalty.isFinite && frequencyPenalty.isFinite, "penalties must be finite")
-        try check((0...100).contains(logprobs ?? 0), "log probabilities are given for 0 to 100 alternatives")
+        for count in [logprobs, promptLogprobs] {
+            try check((0...100).contains(count ?? 0), "log probabilities are given for 0 to 100 alternatives")
+        }
         for (token, bias) in logitBias {
             try check(
                 token >= 0 && Int(token) < vocabularySize,

@@ -53,6 +53,8 @@ final class EngineFigures: RoutingObserver {
         var steps = 0
         var lastStep = 0.0
         var totalSeconds = 0.0
+        /// Of steps in which somebody decoded, averaged over about the last second; nil before the first.
+        var tokenSeconds: Double?
         var buckets = [Int](repeating: 0, count: EngineSnapshot.StepTimes.bounds.count + 1)
         /// A ring of the last steps in which somebody decoded.
         var ring = [Double](repeating: 0, count: EngineFigures.ringSize)
@@ -137,6 +139,8 @@ final class EngineFigures: RoutingObserver {
             state.counts = counts
             guard decoding else { return }
             state.totalSeconds += seconds
+            let weight = 1 - exp(-seconds)
+            state.tokenSeconds = state.tokenSeconds.map { $0 + weight * (seconds - $0) } ?? seconds
             var bucket = 0
             while bucket < EngineSnapshot.StepTimes.bounds.count, seconds > EngineSnapshot.StepTimes.bounds[bucket] {
                 bucket += 1
@@ -170,7 +174,7 @@ final class EngineFigures: RoutingObserver {
                 failed: state.work.failed),
             promptTokens: state.work.promptTokens, cachedTokens: state.work.cachedTokens,
             generatedTokens: state.work.generatedTokens, degradedTokens: state.work.degradedTokens,
-            steps: state.steps, lastStepSeconds: state.lastStep,
+            steps: state.steps, lastStepSeconds: state.lastStep, tokenSeconds: state.tokenSeconds,
             stepTimes: .init(
                 recent: state.ring.prefix(min(state.ringCount, Self.ringSize)).sorted(), counts: state.buckets,
                 totalSeconds: state.totalSeconds),

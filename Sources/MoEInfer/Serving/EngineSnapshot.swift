@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEModel
 import Synchronization
 
 /// What an engine is doing and has done since its model was loaded: for metrics, a heat map, and a ``LoadController``.
@@ -81,6 +82,8 @@ public struct EngineSnapshot: Sendable {
     public let steps: Int
     /// Of whatever kind it was; 0 before the first.
     public let lastStepSeconds: Double
+    /// Between two tokens of a stream, on average over about the last second in which somebody decoded; nil before the first.
+    public let tokenSeconds: Double?
     public let stepTimes: StepTimes
     /// Empty for a dense model, and before the first step.
     public let layers: [LayerLoad]
@@ -94,6 +97,17 @@ public struct EngineSnapshot: Sendable {
         let pairs = histogram.reduce(0, +)
         return pairs == 0
             ? nil : Double(histogram.enumerated().reduce(0) { $0 + $1.offset * $1.element }) / Double(pairs)
+    }
+}
+
+extension GenerationOptions {
+    /// Puts a cap on all policies of the request, its fallbacks among them: ``CappedRouting``.
+    public mutating func capExperts(at maximum: Int) {
+        func capped(_ policy: (any RoutingPolicy)?) -> any RoutingPolicy {
+            CappedRouting(policy ?? NativeRouting(), maximum: maximum)
+        }
+        routing = RoutingChoice(prefill: capped(routing.prefill), decode: capped(routing.decode))
+        fallbacks = fallbacks.map { CappedRouting($0, maximum: maximum) }
     }
 }
 

@@ -14,8 +14,8 @@
 /// level  0    0    1    2    2    2    2    2       1
 /// ```
 ///
-/// Where a lower level turns out too dear again soon after it was tried (within one fall), the next fall waits twice as long, up to 8
-/// times: load that sits between two levels does not make every text change back and forth.
+/// Where a lower level turns out too dear again soon after it was tried (within one fall), the next fall waits twice as long, up to
+/// 8 times: load that sits between two levels does not make every text change back and forth.
 public struct LoadController: Sendable, Equatable {
     public struct Measurement: Sendable, Equatable {
         /// Between two tokens of a stream, as a typical listener has it; nil: nobody decoded.
@@ -32,10 +32,10 @@ public struct LoadController: Sendable, Equatable {
             self.queueSeconds = queueSeconds
         }
 
-        /// The last step of an engine that runs, and its queue. A caller with a queue of its own adds that one's.
+        /// What an engine's streams have now, and its queue. A caller with a queue of its own adds that one's.
         public init(_ snapshot: EngineSnapshot) {
             self.init(
-                tokenSeconds: snapshot.running > 0 ? snapshot.lastStepSeconds : nil, running: snapshot.running,
+                tokenSeconds: snapshot.running > 0 ? snapshot.tokenSeconds : nil, running: snapshot.running,
                 waiting: snapshot.waiting, queueSeconds: snapshot.oldestWaitingSeconds)
         }
     }
@@ -61,7 +61,8 @@ public struct LoadController: Sendable, Equatable {
     ///   - milliseconds: between two tokens of a stream, what is to be kept.
     ///   - maximumLevel: 0: never goes down.
     public init(
-        milliseconds: Double, queueSeconds: Double = 2, maximumLevel: Int, riseSeconds: Double = 1, fallSeconds: Double = 10,
+        milliseconds: Double, queueSeconds: Double = 2, maximumLevel: Int, riseSeconds: Double = 1,
+        fallSeconds: Double = 10,
         calm: Double = 0.7
     ) {
         tokenObjective = max(milliseconds, 0.001) / 1000

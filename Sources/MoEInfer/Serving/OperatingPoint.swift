@@ -95,6 +95,26 @@ extension LLM {
         return try check(policy: uncalibrated(name).policy)
     }
 
+    /// The policies of the operating points that are cheaper than one, in order down to a floor: a request's
+    /// ``GenerationOptions/fallbacks``. Those that route as the one before them are left out.
+    ///
+    /// Example: `fallbacks(below: "parity", downTo: "fast")` is those of `balanced` and `fast`; where the floor is not below the
+    /// point, there are none.
+    /// - Throws: as ``operatingPoint(_:)``
+    public func fallbacks(below point: String, downTo floor: String) throws -> [any RoutingPolicy] {
+        var last = try operatingPoint(point)
+        _ = try operatingPoint(floor)
+        let names = operatingPoints.map(\.name)
+        guard let first = names.firstIndex(of: point), let end = names.firstIndex(of: floor), first < end else { return [] }
+        var policies: [any RoutingPolicy] = []
+        for name in names[(first + 1)...end] {
+            let policy = try operatingPoint(name)
+            if !policy.isSame(as: last) { policies.append(policy) }
+            last = policy
+        }
+        return policies
+    }
+
     /// The policy that a request names: an operating point, or a policy as text (``RoutingSpecification``).
     ///
     /// - Parameter allowingFiles: whether `profile:FILE` may read a file of this machine. Not for text that comes from strangers.
@@ -109,7 +129,8 @@ extension LLM {
         }
         if !allowingFiles, let colon = name.firstIndex(of: ":"), String(name[..<colon]).trimmingSpaces == "profile" {
             throw RequestError(
-                "routing '\(Self.excerpt(name))': files cannot be named here; expected profile@POINT or one of \(pointNames)")
+                "routing '\(Self.excerpt(name))': files cannot be named here; expected profile@POINT or one of \(pointNames)"
+            )
         }
         do {
             return try check(policy: try RoutingSpecification.parse(name))

@@ -166,7 +166,8 @@ extension LLM {
             guard budget >= 0 else { throw RequestError("a budget of \(budget) expert evaluations; expected 0 or more") }
             if !options.speculation.isOff {
                 throw RequestError(
-                    "a budget counts every expert evaluation, and drafts that turn out wrong cost some: turn speculation off")
+                    "a budget counts every expert evaluation, and drafts that turn out wrong cost some: turn speculation off"
+                )
             }
             if options.routing.prefill?.batchPolicy != nil || options.routing.decode?.batchPolicy != nil {
                 throw RequestError(

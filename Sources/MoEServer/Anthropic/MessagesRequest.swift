@@ -26,7 +26,15 @@ struct MessagesRequest {
         guard sampling.stop.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 4096 }) else {
             throw fields.wrong("stop_sequences", expected: "texts of 1 to 4096 bytes")
         }
-        let effort = try fields.object("output_config")?.string("effort")
+        let output = try fields.object("output_config")
+        let effort = try output?.string("effort")
+        let (format, older) = (try output?.object("format"), try fields.object("output_format"))
+        if let format = format ?? older, try format.required("type") == "json_schema" {
+            guard let schema = format.member("schema") else {
+                throw APIError.invalid("'\(format.name("schema"))' is missing", param: format.name("schema"))
+            }
+            conversation.grammar = try SamplingFields.grammar(schema: format.text(schema), param: format.name("schema"))
+        }
         let compute = try common.compute(effort: effort)
         if let thinking = try fields.object("thinking") {
             conversation.variables["enable_thinking"] = try thinking.string("type") == "disabled" ? "false" : "true"

@@ -25,7 +25,7 @@ public struct ServerLog: LogHandler {
         var all = metadata
         if let more = event.metadata { all.merge(more) { $1 } }
         all["hb.request.id"] = nil
-        let time = Date.now.formatted(.iso8601.time(includingFractionalSeconds: true))
+        let time = Date.now.ISO8601Format(.init(includingFractionalSeconds: true))
         let sorted = all.sorted { $0.key < $1.key }
         var line: [UInt8]
         switch format {

@@ -36,9 +36,10 @@ struct CompletionRequest {
         var generation = compute.options(sampling)
         generation.grammar = try common.grammar()
         let stream = try StreamFields(fields)
-        let plans = prompts.flatMap { prompt in
+        let plans = prompts.enumerated().flatMap { number, prompt in
             (0..<count).map { index in
-                var plan = AnswerPlan(tokens: prompt.tokens, generation: generation, reading: .text)
+                var plan = AnswerPlan(
+                    tokens: prompt.tokens, generation: generation, reading: .text, promptIndex: number)
                 plan.generation.sampling.seed &+= UInt64(index)
                 return plan
             }

@@ -13,6 +13,8 @@ package struct APIError: Error, CustomStringConvertible {
     package var code: String?
     /// Seconds until another try makes sense.
     package var retryAfter: Double?
+    /// The method that would be right.
+    package var allow: String?
 
     package var description: String { message }
 
@@ -20,7 +22,9 @@ package struct APIError: Error, CustomStringConvertible {
         _ status: HTTPResponse.Status, _ type: String, _ message: String, param: String? = nil, code: String? = nil,
         retryAfter: Double? = nil
     ) {
-        (self.status, self.type, self.message) = (status, type, message)
+        // Messages quote what was sent.
+        let isLong = message.utf8.count > 1000
+        (self.status, self.type, self.message) = (status, type, isLong ? String(message.prefix(500)) + "…" : message)
         (self.param, self.code, self.retryAfter) = (param, code, retryAfter)
     }
 
@@ -99,6 +103,7 @@ package struct APIError: Error, CustomStringConvertible {
             headers[.retryAfter] = String((milliseconds + 999) / 1000)
             headers[HTTPField.Name("retry-after-ms")!] = String(milliseconds)
         }
+        if let allow { headers[.allow] = allow }
         if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
         return headers
     }

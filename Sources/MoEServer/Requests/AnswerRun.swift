@@ -18,7 +18,8 @@ struct AnswerRun: Sendable {
         defer { place.finish(tokens: tokens) }
         try await place.wait()
         record.begin()
-        let output = try await read(emit)
+        var output = try await read(emit)
+        output.promptIndex = plan.promptIndex
         // A stream that was cancelled may end without an error.
         try Task.checkCancellation()
         tokens += output.generation.tokens.count
@@ -38,6 +39,7 @@ struct AnswerRun: Sendable {
         var clock = TokenClock(state: state, record: record)
         for try await event in state.llm.generate(tokens: plan.tokens, options: plan.generation) {
             switch event {
+            case .prompt(let logprobs): emit(.prompt(logprobs))
             case .token(let token):
                 clock.tick()
                 emit(.token(token))
@@ -57,6 +59,7 @@ struct AnswerRun: Sendable {
         var reader = ForcedCallReader(call, id: "call_" + Identifiers.random())
         for try await event in state.llm.generate(tokens: plan.tokens, options: plan.generation) {
             switch event {
+            case .prompt: break
             case .token(let token):
                 clock.tick()
                 emit(.token(token))
@@ -83,14 +86,22 @@ struct AnswerRun: Sendable {
         var output: Output?
         // Ids of the model's own notation repeat from answer to answer; clients want unique ones.
         var ids: [Int: String] = [:]
+        // Tokens since the last piece: those of a marker belong to what it opens.
+        var (pending, reasoningTokens) = (0, 0)
         try await state.llm.answer((prompt, plan.tokens), tools: tools, options: options) { event in
             switch event {
             case .token(let token):
                 clock.tick()
+                pending += 1
                 emit(.token(token))
-            case .reasoning(let piece): emit(.reasoning(piece.text, experts: piece.meanExperts))
-            case .content(let piece): emit(.content(piece.text, experts: piece.meanExperts))
+            case .reasoning(let piece):
+                (reasoningTokens, pending) = (reasoningTokens + pending, 0)
+                emit(.reasoning(piece.text, experts: piece.meanExperts))
+            case .content(let piece):
+                pending = 0
+                emit(.content(piece.text, experts: piece.meanExperts))
             case .toolCallBegan(let index, let id, let name):
+                pending = 0
                 ids[index] = id.hasPrefix("call_\(index)") ? "call_" + Identifiers.random() : id
                 emit(.callBegan(index: index, id: ids[index]!, name: name))
             case .toolCallArguments(let index, let fragment): emit(.callArguments(index: index, fragment: fragment))
@@ -104,7 +115,9 @@ struct AnswerRun: Sendable {
                 for (index, id) in zip(message.toolCalls.indices, ids.sorted { $0.key < $1.key }.map(\.value)) {
                     message.toolCalls[index].id = id
                 }
-                output = Output(message: message, finishReason: result.finishReason, generation: result.generation)
+                output = Output(
+                    message: message, finishReason: result.finishReason, generation: result.generation,
+                    reasoningTokens: reasoningTokens)
             }
         }
         guard let output else { throw CancellationError() }

@@ -16,6 +16,12 @@ package struct ForcedCall: Sendable {
     package init(tools: [ToolDefinition]) throws(APIError) {
         self.tools = tools
         func parameters(_ tool: ToolDefinition) -> String { tool.parameters ?? #"{"type":"object","properties":{}}"# }
+        let bytes = tools.reduce(0) { $0 + parameters($1).utf8.count }
+        guard bytes <= SamplingFields.schemaLimit, tools.count <= 128 else {
+            throw .invalid(
+                "a forced call of one of \(tools.count) tools with \(bytes) bytes of parameters; expected at most 128 tools and "
+                    + "\(SamplingFields.schemaLimit) bytes", param: "tools")
+        }
         // Each is compiled on its own first, so that an error names the tool.
         for tool in tools {
             do throws(GrammarError) {

@@ -26,7 +26,7 @@ struct GenerationResponder: Sendable {
         let job = Job(
             state: state, request: request, rights: context.rights, record: record, guardian: RecordGuard(record, state.metrics),
             runs: zip(request.plans, places).map { AnswerRun(state: state, record: record, plan: $0, place: $1) },
-            watch: try await ConnectionWatch.of(context.channel))
+            watch: try await ConnectionWatch.of(context.channel), channel: context.channel)
         return request.isStreamed ? job.stream() : try await job.response()
     }
 
@@ -61,6 +61,7 @@ private struct Job: Sendable {
     let guardian: RecordGuard
     let runs: [AnswerRun]
     let watch: ConnectionWatch
+    let channel: any Channel
 
     var facts: ResponseFacts {
         ResponseFacts(
@@ -68,7 +69,8 @@ private struct Job: Sendable {
             request: .init(
                 operatingPoint: request.operatingPoint, budget: request.budget, includesUsage: request.includesUsage,
                 continuousUsage: request.continuousUsage), state: state, record: record,
-            promptTokens: request.plans.map(\.tokens.count).max() ?? 0)
+            promptTokens: Dictionary(request.plans.map { ($0.promptIndex, $0.tokens.count) }, uniquingKeysWith: { $1 }).values
+                .reduce(0, +))
     }
 
     // MARK: Running
@@ -110,12 +112,30 @@ private struct Job: Sendable {
             state.metrics.countUsage(usage, cost: state.cost(modelSeconds: usage.modelSeconds))
         }
         state.keys.charge(rights, tokens: usage.promptTokens + usage.completionTokens)
+        log("answered", [
+            "prompt": "\(usage.promptTokens)", "cached": "\(usage.cachedTokens)", "generated": "\(usage.completionTokens)",
+            "experts": usage.meanExperts.map { "\(($0 * 100).rounded() / 100)" } ?? "none",
+        ])
+    }
+
+    private func log(_ message: Logger.Message, _ metadata: Logger.Metadata = [:]) {
+        var metadata = metadata
+        let record = record.snapshot
+        metadata["request"] = "\(self.record.id)"
+        for (name, seconds) in [
+            ("queue_ms", record.queueSeconds), ("first_token_ms", record.firstTokenSeconds), ("total_ms", record.seconds),
+        ] {
+            if let seconds { metadata[name] = "\((seconds * 1000).rounded())" }
+        }
+        state.logger.info(message, metadata: metadata)
     }
 
     private func fail(_ error: any Error) {
         let status: RequestRecord.Status = error is CancellationError ? .cancelled : .failed
         let error = error is CancellationError ? nil : APIError(any: error, logger: state.logger)
-        if record.end(status, error: error) { state.metrics.countEnd(status, seconds: record.elapsed) }
+        guard record.end(status, error: error) else { return }
+        state.metrics.countEnd(status, seconds: record.elapsed)
+        log(status == .cancelled ? "cancelled" : "failed", error.map { ["error": "\($0.message)"] } ?? [:])
     }
 
     // MARK: At once
@@ -174,9 +194,15 @@ private struct Job: Sendable {
                 continuation.yield(.pause)
             }
         }
+        // Who does not read at all holds his connection no longer than an answer may take.
+        let closing = Task {
+            try await Task.sleep(for: .seconds(state.configuration.timeout + state.configuration.readTimeout))
+            try await channel.close()
+        }
         defer {
             producer.cancel()
             pauses.cancel()
+            closing.cancel()
         }
         var encoder = request.format.stream(facts)
         var isQuiet = false

@@ -23,6 +23,10 @@ struct Output: Sendable {
     var message: ChatMessage
     var finishReason: ChatFinishReason
     var generation: GenerationResult
+    /// Of its tokens, those that are thoughts.
+    var reasoningTokens = 0
+    /// ``AnswerPlan/promptIndex``
+    var promptIndex = 0
 }
 
 /// One answer to be made.
@@ -39,6 +43,8 @@ struct AnswerPlan: Sendable {
     var tokens: [Int32]
     var generation: GenerationOptions
     var reading: Reading
+    /// Which of the request's prompts it answers.
+    var promptIndex = 0
 
     /// What it may come to in tokens, for the queue.
     var cost: Double { Double(tokens.count + min(generation.sampling.maxTokens, 256)) }

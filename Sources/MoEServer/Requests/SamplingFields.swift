@@ -58,6 +58,7 @@ struct SamplingFields {
             }
             sampling.stopTokens = Set(ids)
         }
+        sampling.minTokens = try fields.int("min_tokens", 0...Int.max) ?? 0
         sampling.ignoreEOS = try fields.bool("ignore_eos") ?? false
         sampling.logitBias = try logitBias()
         return sampling
@@ -127,7 +128,13 @@ struct SamplingFields {
         return nil
     }
 
+    /// Bytes of a schema: what takes longer to prepare than an answer to write is refused.
+    static let schemaLimit = 64 << 10
+
     static func grammar(schema: String, param: String) throws(APIError) -> Grammar {
+        guard schema.utf8.count <= schemaLimit else {
+            throw .invalid("'\(param)': a schema of \(schema.utf8.count) bytes; expected at most \(schemaLimit)", param: param)
+        }
         do throws(GrammarError) { return try Grammar(jsonSchema: schema) } catch {
             throw .invalid("'\(param)': \(error)", param: param)
         }

@@ -24,11 +24,15 @@ struct UsageSummary: Sendable {
     /// Answers of one request share its prompt, which is counted once, as OpenAI counts it; what it cost is counted as often as it was paid.
     init(_ outputs: [Output], operatingPoint: String, budget: Int?) {
         (self.operatingPoint, self.budget) = (operatingPoint, budget)
+        var prompts: Set<Int> = []
         for output in outputs {
             let usage = output.generation.usage
-            promptTokens = max(promptTokens, usage.promptTokens)
-            cachedTokens = max(cachedTokens, usage.cachedTokens)
+            if prompts.insert(output.promptIndex).inserted {
+                promptTokens += usage.promptTokens
+                cachedTokens += usage.cachedTokens
+            }
             completionTokens += usage.completionTokens
+            reasoningTokens += output.reasoningTokens
             degradedTokens += usage.degradedTokens
             modelSeconds += usage.modelSeconds
             guard let moe = usage.moe else { continue }

@@ -10,6 +10,7 @@ import NIOHTTP1
 /// Gives every request its id, turns errors into responses, logs and counts.
 struct RequestFrame: RouterMiddleware {
     let state: ServerState
+    let table: EndpointTable
 
     func handle(
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
@@ -27,11 +28,18 @@ struct RequestFrame: RouterMiddleware {
             // Nobody reads it: the client has gone.
             response = Response(status: .init(code: 499, reasonPhrase: "Client Closed Request"))
         } catch {
-            let error = APIError(any: error, logger: context.logger)
+            var error = APIError(any: error, logger: context.logger)
+            if (error.status == .notFound && context.endpointPath == nil), let method = table.method(of: request.uri.path),
+                method != request.method
+            {
+                error = .methodNotAllowed("\(request.uri.path) wants \(method), not \(request.method)")
+                error.allow = method.rawValue
+            }
             let json = request.uri.path.hasPrefix("/v1/messages") ? error.anthropicJSON : error.json
             response = Response(json: json, status: error.status, headers: error.headers)
         }
         response.headers[Self.name] = context.requestID
+        if request.uri.path.hasPrefix("/v1/messages") { response.headers[Self.anthropicName] = context.requestID }
         let endpoint = context.endpointPath ?? "none"
         state.metrics.countRequest(endpoint: endpoint, status: Int(response.status.code))
         context.logger.info(
@@ -44,6 +52,7 @@ struct RequestFrame: RouterMiddleware {
     }
 
     private static let name = HTTPField.Name("x-request-id")!
+    private static let anthropicName = HTTPField.Name("request-id")!
 
     /// The client's own where it is short and plain.
     private static func id(_ request: Request) -> String {

@@ -4,6 +4,8 @@ import HTTPTypes
 import Hummingbird
 import MoEJSON
 import NIOCore
+import NIOPosix
+import Synchronization
 
 /// What goes with a request through middleware and routes.
 struct ServerContext: RequestContext {
@@ -19,24 +21,33 @@ struct ServerContext: RequestContext {
 }
 
 extension Request {
-    /// The whole body.
-    /// - Throws: ``APIError`` 413 for one that is too large, at once where its length is stated, and 408 for one that does not come.
-    func collect(_ configuration: ServerConfiguration) async throws -> [UInt8] {
+    /// Reads the whole body, and the request that it says, on a thread where that may take its time.
+    /// - Throws: ``APIError`` 413 for a body that is too large, at once where its length is stated, and 408 for one that does not come.
+    func read<Result: Sendable>(
+        _ state: ServerState, _ read: @escaping @Sendable (JSONFields) throws -> Result
+    ) async throws -> Result {
+        let configuration = state.configuration
         let limit = configuration.bodyLimit
         let tooLarge = APIError.tooLarge("the body is larger than \(limit) bytes")
         if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
         let body = body
-        return try await withDeadline(
+        let bytes = Mutex<[UInt8]>([])
+        defer { state.giveBody(bytes.withLock { $0.count }) }
+        try await withDeadline(
             seconds: configuration.readTimeout,
             error: .timeout("the body did not arrive within \(configuration.readTimeout) seconds")
         ) {
-            var bytes: [UInt8] = []
             for try await buffer in body {
-                guard bytes.count + buffer.readableBytes <= limit else { throw tooLarge }
-                bytes.append(contentsOf: buffer.readableBytesView)
+                try bytes.withLock { bytes in
+                    guard bytes.count + buffer.readableBytes <= limit else { throw tooLarge }
+                    try state.takeBody(buffer.readableBytes)
+                    bytes.append(contentsOf: buffer.readableBytesView)
+                }
             }
-            return bytes
         }
+        let text = bytes.withLock { $0 }
+        // Templates, schemas and long texts take a while: not on the threads that all requests share.
+        return try await NIOThreadPool.singleton.runIfActive { try read(try JSONFields(body: text)) }
     }
 }
 

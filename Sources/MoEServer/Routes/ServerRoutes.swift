@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import HTTPTypes
 import Hummingbird
 import MoEJSON
+import Synchronization
 
 /// The table of endpoints.
 struct ServerRoutes {
@@ -9,7 +11,8 @@ struct ServerRoutes {
 
     func router() -> Router<ServerContext> {
         let router = Router(context: ServerContext.self)
-        router.middlewares.add(RequestFrame(state: state))
+        let table = EndpointTable()
+        router.middlewares.add(RequestFrame(state: state, table: table))
         if !state.configuration.corsOrigins.isEmpty {
             router.middlewares.add(CrossOrigin(origins: state.configuration.corsOrigins))
         }
@@ -22,9 +25,9 @@ struct ServerRoutes {
         ) {
             router.post(path) { request, context in
                 if state.isDraining { throw APIError.unavailable("the server is shutting down") }
-                let fields = try JSONFields(body: try await request.collect(state.configuration))
+                let rights = context.rights
                 return try await generation.respond(
-                    try read(fields, context.rights), endpoint: path.description, context: context)
+                    try await request.read(state) { try read($0, rights) }, endpoint: path.description, context: context)
             }
         }
         generate("/v1/chat/completions") { try ChatRequest($0, state, $1).read() }
@@ -32,16 +35,19 @@ struct ServerRoutes {
         generate("/v1/responses") { try ResponsesRequest($0, state, $1).read() }
         generate("/v1/messages") { try MessagesRequest($0, state, $1).read() }
 
-        func json(_ path: RouterPath, _ answer: @escaping @Sendable (JSONFields, ServerContext) async throws -> JSONTree) {
+        func json(_ path: RouterPath, _ answer: @escaping @Sendable (JSONFields, ServerContext) throws -> JSONTree) {
             router.post(path) { request, context in
-                Response(json: try await answer(try JSONFields(body: try await request.collect(state.configuration)), context))
+                Response(json: try await request.read(state) { try answer($0, context) })
             }
         }
         let tokens = TokenRoutes(state: state)
         json("/v1/messages/count_tokens") { try MessagesRequest($0, state, $1.rights).countTokens() }
         json("/tokenize") { fields, _ in try tokens.tokenize(fields) }
         json("/detokenize") { fields, _ in try tokens.detokenize(fields) }
-        json("/v1/embeddings") { try await tokens.embeddings($0, context: $1) }
+        router.post("/v1/embeddings") { request, context in
+            let embedding = try await request.read(state) { try tokens.embedding($0, context.rights) }
+            return Response(json: try await tokens.embed(embedding, context: context))
+        }
 
         func get(_ path: RouterPath, _ answer: @escaping @Sendable (Request, ServerContext) async throws -> Response) {
             router.get(path) { request, context in try await answer(request, context) }
@@ -67,6 +73,29 @@ struct ServerRoutes {
             get("/") { _, _ in try PageRoutes.file("index.html") }
             get("/web/:name") { _, context in try PageRoutes.file(try context.parameters.require("name")) }
         }
+        table.fill(router.routes.map { ($0.path.description, $0.method) })
         return router
+    }
+}
+
+/// Which method a path wants: a request with another one is told so.
+final class EndpointTable: Sendable {
+    private let entries = Mutex<[(path: [Substring], method: HTTPRequest.Method)]>([])
+
+    func fill(_ routes: [(path: String, method: HTTPRequest.Method)]) {
+        entries.withLock { $0 = routes.map { ($0.path.split(separator: "/"), $0.method) } }
+    }
+
+    /// nil when there is no such path.
+    func method(of path: String) -> HTTPRequest.Method? {
+        let words = path.split(separator: "/")
+        return entries.withLock { entries in
+            entries.first { entry in
+                let isOpen = entry.path.last == "**"
+                let pattern = isOpen ? entry.path.dropLast() : entry.path[...]
+                guard isOpen ? words.count > pattern.count : words.count == pattern.count else { return false }
+                return zip(pattern, words).allSatisfy { $0.hasPrefix(":") || $0 == $1 }
+            }?.method
+        }
     }
 }

@@ -64,10 +64,24 @@ struct TokenRoutes {
     /// Inputs of one request at most.
     private static let inputLimit = 2048
 
-    func embeddings(_ fields: JSONFields, context: ServerContext) async throws -> JSONTree {
-        let common = SamplingFields(fields, state, context.rights)
+    /// What a request for embeddings asks for.
+    struct Embedding: Sendable {
+        let inputs: [[Int32]]
+        let pooling: EmbeddingPooling?
+        let isBase64: Bool
+        let dimensions: Int?
+        let isNormalized: Bool
+        let compute: SamplingFields.Compute
+    }
+
+    func embedding(_ fields: JSONFields, _ rights: KeyRights) throws -> Embedding {
+        let common = SamplingFields(fields, state, rights)
         try common.checkModel()
         let inputs = try inputs(fields)
+        for input in inputs where input.count > state.llm.contextLength {
+            throw APIError.contextLength(
+                "an input has \(input.count) tokens, but the context holds \(state.llm.contextLength)")
+        }
         let pooling: EmbeddingPooling? =
             switch try fields.string("pooling") {
             case nil: nil
@@ -79,27 +93,24 @@ struct TokenRoutes {
         guard ["float", "base64"].contains(format) else {
             throw fields.wrong("encoding_format", expected: "float or base64")
         }
-        let dimensions = try fields.int("dimensions", 1...1_000_000)
-        let compute = try common.compute(effort: nil)
-        let isNormalized = try fields.bool("normalize") ?? true
-        for input in inputs where input.count > state.llm.contextLength {
-            throw APIError.contextLength(
-                "an input has \(input.count) tokens, but the context holds \(state.llm.contextLength)")
-        }
-        let places = try state.admission.enter(
+        let width = state.llm.hiddenSize
+        return Embedding(
+            inputs: inputs, pooling: pooling, isBase64: format == "base64", dimensions: try fields.int("dimensions", 1...width),
+            isNormalized: try fields.bool("normalize") ?? true, compute: try common.compute(effort: nil))
+    }
+
+    func embed(_ request: Embedding, context: ServerContext) async throws -> JSONTree {
+        let place = try state.admission.enter(
             key: context.rights.name, priority: context.rights.priority,
-            costs: [Double(inputs.reduce(0) { $0 + $1.count })], retryAfter: state.retryAfter)
+            costs: [Double(request.inputs.reduce(0) { $0 + $1.count })], retryAfter: state.retryAfter)[0]
         let watch = try await ConnectionWatch.of(context.channel)
         let result = try await watch.cancelling {
-            defer { places[0].finish(tokens: 0) }
+            defer { place.finish(tokens: 0) }
             return try await withDeadline(seconds: state.configuration.timeout) {
-                try await places[0].wait()
+                try await place.wait()
                 return try await state.llm.embed(
-                    inputs, pooling: pooling, normalize: isNormalized, routing: compute.choice)
+                    request.inputs, pooling: request.pooling, normalize: request.isNormalized, routing: request.compute.choice)
             }
-        }
-        if let dimensions, let width = result.vectors.first?.count, dimensions > width {
-            throw APIError.invalid("'dimensions': the model's embeddings have \(width)", param: "dimensions")
         }
         let count = result.promptTokens.reduce(0, +)
         state.keys.charge(context.rights, tokens: count)
@@ -107,20 +118,17 @@ struct TokenRoutes {
         if let moe = result.moe {
             usage["moe"] = [
                 "mean_experts": .double(moe.meanExperts), "expert_evaluations": .int(moe.expertEvaluations),
-                "saved_fraction": .double(moe.savedFraction), "operating_point": .string(compute.name),
+                "saved_fraction": .double(moe.savedFraction), "operating_point": .string(request.compute.name),
             ]
         }
-        return [
-            "object": "list", "model": .string(state.modelName), "usage": .object(usage),
-            "data": .array(
-                result.vectors.enumerated().map { index, vector in
-                    let vector = Self.shorten(vector, to: dimensions, normalize: isNormalized)
-                    return [
-                        "object": "embedding", "index": .int(index),
-                        "embedding": format == "base64" ? .string(Self.base64(vector)) : .array(vector.map { .float($0) }),
-                    ]
-                }),
-        ]
+        let data = result.vectors.enumerated().map { index, vector -> JSONTree in
+            let vector = Self.shorten(vector, to: request.dimensions, normalize: request.isNormalized)
+            return [
+                "object": "embedding", "index": .int(index),
+                "embedding": request.isBase64 ? .string(Self.base64(vector)) : .array(vector.map { .float($0) }),
+            ]
+        }
+        return ["object": "list", "model": .string(state.modelName), "usage": .object(usage), "data": .array(data)]
     }
 
     private static func shorten(_ vector: [Float], to count: Int?, normalize: Bool) -> [Float] {
