@@ -87,8 +87,8 @@ def true_scores(folder, server, samples, count, special=False):
             context = sample["doc"]["context"]
             before, whole = server.tokens(context, special), server.tokens(context + " " + option, special)
             output = folder / "logits.npy"
-            subprocess.run([os.environ["MOE_BINARY"], "logits", "--tokens", ",".join(map(str, whole)), "--output", str(output)], check=True,
-                           capture_output=True)
+            subprocess.run([os.environ["MOE_BINARY"], "logits", "--tokens", ",".join(map(str, whole)), "--output", str(output), "--kv", "f16"],
+                           check=True, capture_output=True)
             logits = numpy.load(output).astype(numpy.float64)
             values = logits - logits.max(axis=1, keepdims=True)
             values -= numpy.log(numpy.exp(values).sum(axis=1, keepdims=True))
@@ -112,7 +112,7 @@ def test_multiple_choice_by_tokens(choice_by_tokens, tasks, embedded):
     assert results["moe_choice"]["acc,none"] >= 0.4, "of 40, a quarter is right by chance"
     expected = true_scores(tasks, embedded, samples["moe_choice"], 6)
     for row, true in zip(found, expected):
-        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=2e-3)
+        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=1e-4)
         assert [greedy for _, greedy in row] == [greedy for _, greedy in true]
 
 
@@ -130,7 +130,7 @@ def test_multiple_choice_by_text(tasks, embedded):
                           tokenized_requests=False)
     expected = true_scores(tasks, embedded, by_text["moe_choice"], 6, special=True)
     for row, true in zip(scores(by_text["moe_choice"]), expected):
-        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=2e-3)
+        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=1e-4)
 
 
 def test_the_remote_tokenizer_is_found(tasks, embedded):
