@@ -4,7 +4,7 @@
 
     public import ArgumentParser
     import Foundation
-    public import Logging
+    import Logging
     import MoEInfer
     public import MoEServer
 
@@ -102,8 +102,13 @@
         @Option(help: "How the log is written: text or json.")
         var logFormat: ServerLog.Format = .text
 
-        @Option(help: "What is logged: trace, debug, info, notice, warning, error or critical.")
-        var logLevel: Logger.Level = .info
+        @Option(
+            help: "What is logged: trace, debug, info, notice, warning, error or critical.",
+            transform: { text in
+                guard let level = Logger.Level(rawValue: text) else { throw ValidationError("'\(text)' is no level") }
+                return level
+            })
+        var logLevel = Logger.Level.info
 
         func run() async throws {
             let configuration = try await ServerConfiguration.load(commandLine: overrides, file: model.config)

@@ -105,6 +105,17 @@ import Testing
         #expect(silent.call == nil)
     }
 
+    /// What nested models of clients have: references to the root of their own parameters.
+    @Test func parametersMayReferToThemselves() throws {
+        let parameters = #"""
+            {"$defs":{"P":{"type":"object","properties":{"age":{"type":"integer"},"$ref":{"const":{"$ref":"#/x"}}},
+            "required":["age"]}},"type":"object","properties":{"p":{"type":"array","items":{"$ref":"#/$defs/P"}}},"required":["p"]}
+            """#
+        _ = try ForcedCall(tools: [
+            ToolDefinition(name: "a", parameters: parameters), ToolDefinition(name: "b", parameters: parameters),
+        ])
+    }
+
     @Test func aSchemaThatIsNoneNamesItsTool() {
         let error = #expect(throws: APIError.self) {
             try ForcedCall(tools: [ToolDefinition(name: "bad", parameters: #"{"type": "nonsense"}"#)])

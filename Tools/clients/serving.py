@@ -2,6 +2,7 @@
 """Starts `moe-infer serve` (or llama-server) for a test, asks it things over plain HTTP, and looks at its process."""
 
 import contextlib
+import ctypes
 import hashlib
 import http.client
 import json
@@ -23,8 +24,17 @@ SMOLLM2 = MODELS / "SmolLM2-135M-Instruct.Q4_1.gguf"
 QWEN_CODER = MODELS / "Qwen2.5-Coder-1.5B-Instruct.Q4_K_M.gguf"
 
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
 class ServerFailure(Exception):
     pass
+
+
+def die_with_parent():
+    """In the child: whatever ends the test, a server that it has started ends with it."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Answer:
@@ -100,7 +110,8 @@ class Process:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         words = ["nice", "-n", str(self.nice), *self.arguments] if self.nice else self.arguments
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log, env=self.environment, **options)
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log, env=self.environment,
+                                            preexec_fn=die_with_parent, **options)
         return self.process
 
     @property

@@ -22,8 +22,8 @@ import serving  # noqa: E402
 from client import Prompts, generate, percentile  # noqa: E402
 
 
-def start(options) -> dict:
-    """Both servers: as many threads, places and tokens of context each."""
+def start(options, started: dict):
+    """Both servers: as many threads, places and tokens of context each. Into `started`, so that a failure leaves none behind."""
     slots = max(options.clients)
     each = options.long + options.tokens + 64 if options.mixed else options.prompt + options.tokens + 64
     logs = options.output
@@ -35,12 +35,10 @@ def start(options) -> dict:
         servers.append(serving.LlamaServer(
             "--threads", options.threads, "--threads-http", 8, "--parallel", slots, "--ctx-size", slots * each, "--cache-ram", 0,
             model=options.model, log=logs / "llama-server.log", environment=threads))
-    started = {}
     for server in servers:
         server.log.unlink(missing_ok=True)
         server.start()
         started[server.name] = server
-    return started
 
 
 def body_of(model: str, prompt: str, tokens: int) -> dict:
@@ -175,7 +173,7 @@ def main() -> int:
         sys.exit(f"bench-server: {options.model} is not there (`make models`)")
     servers = {}
     try:
-        servers = start(options)
+        start(options, servers)
         report = asyncio.run(run(servers, options))
     except serving.ServerFailure as failure:
         sys.exit(f"bench-server: {failure}")

@@ -147,22 +147,40 @@ async def phase(server, traffic: Traffic, clients: int, seconds: float, deadline
     await asyncio.gather(*(one_client() for _ in range(clients)))
 
 
+async def fill(server, traffic: Traffic, seconds: float):
+    """Long prompts, none like another, until every block of the KV cache has been used once: its memory is touched block by block, and
+    a cache that is still filling looks like a leak.
+    """
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        blocks = (await asyncio.to_thread(server.status))["blocks"]
+        if blocks["cached"] >= 0.98 * blocks["total"]:
+            return
+        bodies = [{"model": traffic.model, "prompt": traffic.prompts.of(1500, ("fill", number + index)), "max_tokens": 1} for index in range(8)]
+        await asyncio.gather(*(generate(server.url, "/v1/completions", body, seconds + 60) for body in bodies))
+        number += len(bodies)
+
+
 async def soak(server, options) -> dict:
     tokens_of = lambda text: len(server.ask("POST", "/tokenize", {"prompt": text}).json()["tokens"])  # noqa: E731
     traffic = Traffic(server.model, Prompts(options.text, tokens_of), options.seed)
     total = options.minutes * 60
     warm, each = total * 0.2, total * 0.8 / (2 * len(PHASES))
     before = {"files": serving.open_files(server.pid), "threads": serving.threads(server.pid)}
-    records, wrong, watch, began = [], [], Watch(server), time.monotonic()
+    records, wrong, watch, began, warmed = [], [], Watch(server), time.monotonic(), 0.0
     watcher = asyncio.create_task(watch.run(began))
     # Warm: all memory that the largest phase needs has been touched once. Then every phase twice, so that drift shows between equals.
+    print(f"soak: the cache is filled, for {warm / 2:.0f} s at most", file=sys.stderr, flush=True)
+    await fill(server, traffic, warm / 2)
     for clients, seconds in [(max(PHASES), warm)] + [(count, each) for count in PHASES * 2]:
         watch.phase = clients
+        if clients == max(PHASES) and not warmed:
+            warmed = time.monotonic() - began + seconds
         print(f"soak: {clients:3} clients for {seconds:.0f} s", file=sys.stderr, flush=True)
         await phase(server, traffic, clients, seconds, options.deadline, records, wrong)
     watch.going = False
     await watcher
-    return {"before": before, "warm_seconds": warm, "records": records, "samples": watch.samples, "wrong": wrong}
+    return {"before": before, "warm_seconds": warmed, "records": records, "samples": watch.samples, "wrong": wrong}
 
 
 def verdicts(server, run: dict, settle: float) -> list[dict]:

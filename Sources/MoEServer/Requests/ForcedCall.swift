@@ -33,10 +33,13 @@ package struct ForcedCall: Sendable {
         }
         let schema: JSONTree = [
             "anyOf": .array(
-                tools.map { tool in
+                tools.enumerated().map { index, tool in
                     [
                         "type": "object",
-                        "properties": ["name": ["const": .string(tool.name)], "arguments": .text(parameters(tool))],
+                        "properties": [
+                            "name": ["const": .string(tool.name)],
+                            "arguments": Self.moved(parameters(tool), to: "#/anyOf/\(index)/properties/arguments"),
+                        ],
                         "required": ["name", "arguments"], "additionalProperties": false,
                     ]
                 })
@@ -46,6 +49,35 @@ package struct ForcedCall: Sendable {
         } catch {
             throw .invalid("the tools' parameters cannot be put together: \(error)", param: "tools")
         }
+    }
+
+    /// A schema that becomes a part of another one: its references to its own root lead to its new place.
+    private static func moved(_ schema: String, to place: String) -> JSONTree {
+        guard let document = try? JSONDocument(Array(schema.utf8)) else { return .text(schema) }
+        func moved(_ value: JSONDocument.Value) -> JSONTree {
+            switch document.content(value) {
+            case .array(let elements): return .array(elements.map(moved))
+            case .object(let members):
+                var object: JSONMembers = [:]
+                for (key, value) in members {
+                    let name = document.string(key) ?? ""
+                    switch name {
+                    // Values, not schemas.
+                    case "const", "enum", "default", "examples": object.append(name, JSONTree(document, value))
+                    case "$ref":
+                        let reference = document.string(value)
+                        object.append(
+                            name,
+                            reference?.hasPrefix("#") == true
+                                ? .string(place + reference!.dropFirst()) : JSONTree(document, value))
+                    default: object.append(name, moved(value))
+                    }
+                }
+                return .object(object)
+            default: return JSONTree(document, value)
+            }
+        }
+        return moved(document.root)
     }
 }
 

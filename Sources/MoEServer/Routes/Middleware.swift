@@ -29,7 +29,7 @@ struct RequestFrame: RouterMiddleware {
             response = Response(status: .init(code: 499, reasonPhrase: "Client Closed Request"))
         } catch {
             var error = APIError(any: error, logger: context.logger)
-            if error.status == .notFound && context.endpointPath == nil, let method = table.method(of: request.uri.path),
+            if error.status == .notFound, let method = table.method(of: request.uri.path),
                 method != request.method
             {
                 error = .methodNotAllowed("\(request.uri.path) wants \(method), not \(request.method)")

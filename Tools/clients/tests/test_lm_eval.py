@@ -34,7 +34,7 @@ def tasks(tmp_path_factory):
     random.Random(5).shuffle(chosen)
     chosen = chosen[:40]
     assert len(chosen) == 40
-    endings = [" ".join(words[8:]) for words in chosen]
+    endings = [" ".join(words[8:13]) for words in chosen]
     with open(folder / "choice.jsonl", "w") as out:
         for number, words in enumerate(chosen):
             others = [endings[(number + step) % len(endings)] for step in (7, 13, 22)]
@@ -66,7 +66,7 @@ def tasks(tmp_path_factory):
 
 def evaluate(kind, server, path, folder, tasks, **options):
     result = lm_eval.simple_evaluate(
-        model=kind, model_args={"model": server.model, "base_url": server.base + path, "max_retries": 1, "max_length": 2048, **options},
+        model=kind, model_args={"model": server.model, "base_url": server.url + path, "max_retries": 1, "max_length": 2048, **options},
         tasks=tasks, task_manager=TaskManager(include_path=str(folder), include_defaults=False), log_samples=True, bootstrap_iters=0,
         apply_chat_template="chat" in kind)
     return result["results"], result["samples"]
@@ -78,17 +78,17 @@ def scores(samples):
     return [[(float(value), bool(greedy)) for value, greedy in sample["filtered_resps"]] for sample in ordered]
 
 
-def true_scores(folder, server, samples, count):
-    """The same from `moe-infer logits`: no HTTP, no engine, no sampling code."""
+def true_scores(folder, server, samples, count, special=False):
+    """The same from `moe-infer logits`: no HTTP, no engine, no sampling code. `special`: after what texts begin with."""
     result = []
     for sample in sorted(samples, key=lambda sample: sample["doc_id"])[:count]:
         row = []
         for option in sample["doc"]["options"]:
             context = sample["doc"]["context"]
-            before, whole = server.tokens(context, False), server.tokens(context + " " + option, False)
+            before, whole = server.tokens(context, special), server.tokens(context + " " + option, special)
             output = folder / "logits.npy"
-            subprocess.run([os.environ["MOE_BINARY"], "logits", "--tokens", ",".join(map(str, whole)), "--output", str(output)], check=True,
-                           capture_output=True)
+            subprocess.run([os.environ["MOE_BINARY"], "logits", "--tokens", ",".join(map(str, whole)), "--output", str(output), "--kv", "f16"],
+                           check=True, capture_output=True)
             logits = numpy.load(output).astype(numpy.float64)
             values = logits - logits.max(axis=1, keepdims=True)
             values -= numpy.log(numpy.exp(values).sum(axis=1, keepdims=True))
@@ -109,10 +109,10 @@ def test_multiple_choice_by_tokens(choice_by_tokens, tasks, embedded):
     results, samples = choice_by_tokens
     found = scores(samples["moe_choice"])
     assert len(found) == 40 and all(len(row) == 4 for row in found)
-    assert results["moe_choice"]["acc,none"] >= 0.5, "true continuations should be likelier than strange ones"
+    assert results["moe_choice"]["acc,none"] >= 0.4, "of 40, a quarter is right by chance"
     expected = true_scores(tasks, embedded, samples["moe_choice"], 6)
     for row, true in zip(found, expected):
-        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=2e-3)
+        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=1e-4)
         assert [greedy for _, greedy in row] == [greedy for _, greedy in true]
 
 
@@ -124,12 +124,13 @@ def test_multiple_choice_in_batches_and_one_by_one(choice_by_tokens, tasks, embe
     assert scores(batched["moe_choice"]) == scores(samples["moe_choice"])
 
 
-def test_multiple_choice_by_text(choice_by_tokens, tasks, embedded):
-    _, samples = choice_by_tokens
+def test_multiple_choice_by_text(tasks, embedded):
+    """The harness counts the tokens of its texts without what the server puts before them (BOS): places must agree all the same."""
     _, by_text = evaluate("local-completions", embedded, "/v1/completions", tasks, ["moe_choice"], tokenizer_backend="remote",
                           tokenized_requests=False)
-    for row, other in zip(scores(by_text["moe_choice"]), scores(samples["moe_choice"])):
-        assert [value for value, _ in row] == pytest.approx([value for value, _ in other], abs=1e-4)
+    expected = true_scores(tasks, embedded, by_text["moe_choice"], 6, special=True)
+    for row, true in zip(scores(by_text["moe_choice"]), expected):
+        assert [value for value, _ in row] == pytest.approx([value for value, _ in true], abs=1e-4)
 
 
 def test_the_remote_tokenizer_is_found(tasks, embedded):
@@ -148,10 +149,11 @@ def test_generation(tasks, embedded):
     _, samples = evaluate("local-completions", embedded, "/v1/completions", tasks, ["moe_go_on"], tokenizer_backend="remote", num_concurrent=3)
     assert len(samples["moe_go_on"]) == 8
     for sample in samples["moe_go_on"]:
-        answer = embedded.ask("POST", "/v1/completions", {"model": embedded.model, "prompt": sample["doc"]["context"], "max_tokens": 24,
-                                                         "temperature": 0, "stop": [".", "\n\n"]}).json()["choices"][0]["text"]
+        answer = embedded.ask("POST", "/v1/completions", {"model": embedded.model, "max_tokens": 24,
+                                                         "prompt": embedded.tokens(sample["doc"]["context"], False), "temperature": 0, "stop": [".", "\n\n"]}).json()["choices"][0]["text"]
         text = sample["resps"][0][0]
-        assert "." not in text and text.strip() and text == answer
+        assert "." not in text and text == answer
+    assert any(sample["resps"][0][0].strip() for sample in samples["moe_go_on"])
 
 
 def test_chat(tasks, chat):
