@@ -172,11 +172,13 @@ class Judge:
         if media == "application/json":
             mistakes += self.errors(kind["schema"], json.loads(body))
         elif media == "text/event-stream":
-            mistakes += self.events(kind["schema"]["properties"]["data"]["contentSchema"], body.decode())
+            mistakes += self.events(kind["schema"], body.decode())
         return mistakes
 
     def events(self, schema: dict, text: str) -> list[str]:
         mistakes = []
+        event = schema["anyOf"][-1] if "anyOf" in schema else schema
+        schema = event["properties"]["data"]["contentSchema"]
         blocks = [block for block in text.split("\n\n") if block and not block.startswith(":")]
         for block in blocks:
             found = re.fullmatch(r"(?:event: ([a-z._]+)\n)?data: (.*)", block)

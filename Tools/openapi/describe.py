@@ -116,8 +116,11 @@ def answer(
 
 
 def server_sent(event: str) -> Schema:
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": ref(event), "description": "OpenAI's streams end with [DONE]."}
-    return {"type": "object", "properties": {"event": TEXT, "data": data}, "required": ["data"]}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": ref(event)}
+    # OpenAI's older streams end with a word.
+    last = {"type": "object", "properties": {"data": {"const": "[DONE]"}}, "required": ["data"]}
+    whole_event = {"type": "object", "properties": {"event": TEXT, "data": data}, "required": ["data"]}
+    return {"anyOf": [last, whole_event]} if event.endswith("Chunk") else whole_event
 
 
 def generated(schema: str, event: str, more: tuple[str, ...] = ()) -> dict:
