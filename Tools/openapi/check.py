@@ -172,7 +172,7 @@ class Judge:
         if media == "application/json":
             mistakes += self.errors(kind["schema"], json.loads(body))
         elif media == "text/event-stream":
-            mistakes += self.events(kind["x-itemSchema"], body.decode())
+            mistakes += self.events(kind["schema"]["properties"]["data"]["contentSchema"], body.decode())
         return mistakes
 
     def events(self, schema: dict, text: str) -> list[str]:

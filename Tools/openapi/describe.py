@@ -6,8 +6,8 @@
     Tools/openapi/describe.py --check          fails where that file is not what would be written
     Tools/openapi/describe.py --closed FILE    the same with responses closed against more members, to check a server with
 
-Schemas are in request_schemas.py and response_schemas.py, after the readers and formats in Sources/MoEServer. OpenAPI 3.1 has no schema for the
-events of a stream; it is given as `x-itemSchema`, as 3.2 calls it."""
+Schemas are in request_schemas.py and response_schemas.py, after the readers and formats in Sources/MoEServer. The schema of a stream is that
+of each of its events."""
 
 from __future__ import annotations
 
@@ -115,11 +115,16 @@ def answer(
     return {"description": description, "headers": headers(*more), "content": content(media, ref(schema) if isinstance(schema, str) else schema)}
 
 
+def server_sent(event: str) -> Schema:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": ref(event), "description": "OpenAI's streams end with [DONE]."}
+    return {"type": "object", "properties": {"event": TEXT, "data": data}, "required": ["data"]}
+
+
 def generated(schema: str, event: str, more: tuple[str, ...] = ()) -> dict:
     return {
         "description": "The answer, at once or as server-sent events (`stream`). A failure in a stream is an event with an error.",
         "headers": headers(*more, *(name for name in NAMES if name.startswith("x-moe-"))),
-        "content": {**content("application/json", ref(schema)), "text/event-stream": {"x-itemSchema": ref(event)}}}
+        "content": {**content("application/json", ref(schema)), **content("text/event-stream", server_sent(event))}}
 
 
 def path_parameter(name: str, schema: Schema, description: str) -> dict:
