@@ -172,7 +172,9 @@ package struct Scheduler: Sendable {
         var index = 0
         while index < running.count {
             let isPrefill = running[index].computed < running[index].promptCount
-            if running[index].computed == running[index].tokenCount || isPrefill && !budget.isOpen(for: running[index], limits) {
+            if running[index].computed == running[index].tokenCount
+                || isPrefill && !budget.isOpen(for: running[index], limits)
+            {
                 index += 1
                 continue
             }

@@ -162,7 +162,9 @@ final class Sequence {
     /// Makes tokens impossible that would end the text too early.
     private func forbidEnd(_ logits: UnsafeMutableBufferPointer<Float>) {
         guard generatedCount < options.sampling.minTokens else { return }
-        for token in options.sampling.stopTokens where logits.indices.contains(Int(token)) { logits[Int(token)] = -.infinity }
+        for token in options.sampling.stopTokens where logits.indices.contains(Int(token)) {
+            logits[Int(token)] = -.infinity
+        }
         for token in tokenizer?.endOfGeneration ?? [] where logits.indices.contains(Int(token)) {
             logits[Int(token)] = -.infinity
         }
@@ -257,7 +259,8 @@ final class Sequence {
         // The last token's as well, whatever ended the text.
         if firstToken != nil { _ = routing.charge(evaluations: statistics.evaluations.evaluations - promptEvaluations) }
         return GenerationResult(
-            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, stopText: stops.found, logprobs: logprobs,
+            text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, stopText: stops.found,
+            logprobs: logprobs,
             promptLogprobs: promptLogprobs, tokenExperts: tokenExperts,
             usage: .init(
                 promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,

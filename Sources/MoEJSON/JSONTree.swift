@@ -89,6 +89,24 @@ package struct JSONMembers: Sendable, ExpressibleByDictionaryLiteral {
     }
 }
 
+extension JSONTree {
+    /// A value of a text that was read.
+    package init(_ document: JSONDocument, _ value: JSONDocument.Value) {
+        switch document.content(value) {
+        case .object(let members):
+            var object: JSONMembers = [:]
+            for (key, value) in members { object.append(document.string(key) ?? "", JSONTree(document, value)) }
+            self = .object(object)
+        case .array(let elements): self = .array(elements.map { JSONTree(document, $0) })
+        case .string(let string): self = .string(string)
+        case .integer(let int): self = .int(int)
+        case .double(let double): self = .double(double)
+        case .bool(let bool): self = .bool(bool)
+        case .null: self = .null
+        }
+    }
+}
+
 extension JSONTree: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
     ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral, ExpressibleByNilLiteral, ExpressibleByFloatLiteral
 {

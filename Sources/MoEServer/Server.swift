@@ -82,7 +82,9 @@ public struct Server: Sendable {
     }
 
     private func tls(_ http: HTTPServerBuilder) throws -> HTTPServerBuilder {
-        guard let certificate = state.configuration.tlsCertificate, let key = state.configuration.tlsKey else { return http }
+        guard let certificate = state.configuration.tlsCertificate, let key = state.configuration.tlsKey else {
+            return http
+        }
         func read<Value>(_ file: String, _ body: () throws -> Value) throws -> Value {
             do { return try body() } catch { throw ServerError(description: "\(file): cannot be read as PEM: \(error)") }
         }

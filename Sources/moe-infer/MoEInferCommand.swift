@@ -34,9 +34,9 @@ struct MoEInferCommand: AsyncParsableCommand {
 
     private static var serverCommands: [any ParsableCommand.Type] {
         #if Server
-        [ServeCommand.self, KeyCommand.self]
+            [ServeCommand.self, KeyCommand.self]
         #else
-        []
+            []
         #endif
     }
 

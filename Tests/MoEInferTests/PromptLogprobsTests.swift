@@ -152,13 +152,15 @@ import Testing
         var plain = options
         plain.sampling.promptLogprobs = nil
         _ = try await Self.result(shared, prompts[0], plain)
+        // Two fit until they have grown a block.
+        let blocks = 2 * (prompts.map(\.count).max()! / 32 + 1)
         let tight = try await Self.llm {
             $0.gemm = mode
-            $0.cache = 768
+            $0.cache = blocks * 32
         }
         let small = try await Self.llm {
             $0.gemm = mode
-            $0.cache = 1024
+            $0.cache = blocks * 32
             $0.sharedChunk = 24
         }
         for llm in [fresh, shared, tight, small] {

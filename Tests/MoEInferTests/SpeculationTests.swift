@@ -342,8 +342,8 @@ struct Outcome: Sendable {
         var (final, streamed) = (GenerationResult?.none, [String]())
         for try await event in llm.generate(tokens: tokens, options: options) {
             switch event {
-            case .token(let token): streamed.append("\(token.id) \(token.text) \(token.meanExperts ?? 0)")
             case .prompt: break
+            case .token(let token): streamed.append("\(token.id) \(token.text) \(token.meanExperts ?? 0)")
             case .text(let text): streamed.append(text)
             case .finished(let result): final = result
             }

@@ -18,7 +18,9 @@ import Testing
             #expect(whole.status == 200)
             let text = try #require(try choice(whole.json())["text"] as? String)
             let stream = try await server.post(
-                "/v1/completions", #"{"prompt":"The city was","max_tokens":12,"temperature":0,"stream":true,"stream_options":{"include_usage":true}}"#)
+                "/v1/completions",
+                #"{"prompt":"The city was","max_tokens":12,"temperature":0,"stream":true,"stream_options":{"include_usage":true}}"#
+            )
             #expect(stream.headers["content-type"]?.hasPrefix("text/event-stream") == true)
             #expect(stream.events.last == "[DONE]")
             var streamed = ""
@@ -45,7 +47,8 @@ import Testing
 
     @Test func aConversationIsAnswered() async throws {
         try await TestServer.with { server in
-            let body = #"{"model":"demo","messages":[{"role":"user","content":"Hello"}],"max_tokens":8,"seed":7,"stream":true}"#
+            let body =
+                #"{"model":"demo","messages":[{"role":"user","content":"Hello"}],"max_tokens":8,"seed":7,"stream":true}"#
             let first = try await server.post("/v1/chat/completions", body)
             let second = try await server.post("/v1/chat/completions", body)
             func texts(_ response: RawConnection.Response) throws -> [String] {
@@ -75,7 +78,8 @@ import Testing
 
     @Test func aForcedCallIsACall() async throws {
         try await TestServer.with { server in
-            let tool = #"{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"x":{"type":"boolean"}},"required":["x"],"additionalProperties":false}}}"#
+            let tool =
+                #"{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"x":{"type":"boolean"}},"required":["x"],"additionalProperties":false}}}"#
             let json = try await server.post(
                 "/v1/chat/completions",
                 "{\"messages\":[{\"role\":\"user\",\"content\":\"go\"}],\"tools\":[\(tool)],\"tool_choice\":\"required\",\"max_tokens\":64,\"temperature\":0}"
@@ -100,13 +104,19 @@ import Testing
         ("/v1/completions", #"{"prompt":"a","max_tokens":-1}"#, 400, "max_tokens"),
         ("/v1/completions", #"{"prompt":"a","temperature":"hot"}"#, 400, "temperature"),
         ("/v1/completions", #"{"prompt":"a","temperature":1e400}"#, 400, nil),
-        ("/v1/completions", #"{"prompt":[99999999]}"#, 400, "prompt"), ("/v1/completions", #"{"prompt":[]}"#, 400, "prompt"),
+        ("/v1/completions", #"{"prompt":[99999999]}"#, 400, "prompt"),
+        ("/v1/completions", #"{"prompt":[]}"#, 400, "prompt"),
         ("/v1/completions", #"{"prompt":"a","logit_bias":{"x":1}}"#, 400, "logit_bias"),
         ("/v1/completions", #"{"prompt":"a","n":100000}"#, 400, "n"),
-        ("/v1/completions", #"{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"schema":{"type":"nonsense"}}}}"#, 400, "response_format.json_schema.schema"),
+        (
+            "/v1/completions",
+            #"{"prompt":"a","response_format":{"type":"json_schema","json_schema":{"schema":{"type":"nonsense"}}}}"#, 400,
+            "response_format.json_schema.schema"
+        ),
         ("/v1/completions", #"{"prompt":"a","moe":{"routing":"nonsense"}}"#, 400, "moe.routing"),
         ("/v1/completions", #"{"prompt":"a","moe":{"routing":"profile:/etc/passwd"}}"#, 400, "moe.routing"),
-        ("/v1/embeddings", "{}", 400, "input"), ("/tokenize", "{}", 400, "text"), ("/detokenize", #"{"tokens":["a"]}"#, 400, "tokens"),
+        ("/v1/embeddings", "{}", 400, "input"), ("/tokenize", "{}", 400, "text"),
+        ("/detokenize", #"{"tokens":["a"]}"#, 400, "tokens"),
         ("/v1/nothing", "{}", 404, nil),
     ])
     func whatCannotBeAnsweredSaysWhy(path: String, body: String, status: Int, param: String?) async throws {
@@ -126,7 +136,8 @@ import Testing
         try await TestServer.with { server in
             let response = try await server.post(
                 "/v1/completions",
-                #"{"prompt":"a","max_tokens":2,"stop":null,"logprobs":null,"seed":null,"moe":null,"user":"x","best_of":1,"whatever":{"a":[1]}}"#)
+                #"{"prompt":"a","max_tokens":2,"stop":null,"logprobs":null,"seed":null,"moe":null,"user":"x","best_of":1,"whatever":{"a":[1]}}"#
+            )
             #expect(response.status == 200)
         }
     }
@@ -142,7 +153,9 @@ import Testing
     }
 
     @Test func largeBodiesAreRefusedAtOnce() async throws {
-        try await TestServer.with(configure: { $0.bodyLimit = 10_000 }) { server in
+        var configuration = ServerConfiguration()
+        configuration.bodyLimit = 10_000
+        try await TestServer.with(configuration: configuration) { server in
             let connection = try server.connect()
             let response = try await RawConnection.off {
                 try connection.send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
@@ -155,7 +168,9 @@ import Testing
     }
 
     @Test func slowBodiesRunOutOfTime() async throws {
-        try await TestServer.with(configure: { $0.readTimeout = 0.5 }) { server in
+        var configuration = ServerConfiguration()
+        configuration.readTimeout = 0.5
+        try await TestServer.with(configuration: configuration) { server in
             let connection = try server.connect(timeout: 10)
             let response = try await RawConnection.off {
                 try connection.send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
@@ -166,7 +181,9 @@ import Testing
     }
 
     @Test func keysAreAskedFor() async throws {
-        try await TestServer.with(configure: { $0.key = "secret" }) { server in
+        var configuration = ServerConfiguration()
+        configuration.key = "secret"
+        try await TestServer.with(configuration: configuration) { server in
             #expect(try await server.post("/v1/completions", Self.completion).status == 401)
             let status401 = try await server.get("/v1/models", headers: ["Authorization": "Bearer wrong"]).status
             #expect(status401 == 401)
@@ -209,7 +226,9 @@ import Testing
             let response = try await RawConnection.off {
                 try connection.request(
                     "POST", "/v1/completions",
-                    body: "{\"prompt\":\"Once\",\"max_tokens\":300,\"ignore_eos\":true,\"temperature\":0,\"stream\":\(isStreamed)}")
+                    body:
+                        "{\"prompt\":\"Once\",\"max_tokens\":300,\"ignore_eos\":true,\"temperature\":0,\"stream\":\(isStreamed)}"
+                )
                 connection.endSending()
                 var head = try connection.head()
                 while head.status == 100 { head = try connection.head() }
@@ -221,7 +240,9 @@ import Testing
     }
 
     @Test func aFullQueueSaysWhenToComeBack() async throws {
-        try await TestServer.with(batch: 1, configure: { $0.queueLimit = 0 }) { server in
+        var configuration = ServerConfiguration()
+        configuration.queueLimit = 0
+        try await TestServer.with(batch: 1, configuration: configuration) { server in
             let connection = try server.connect()
             try connection.request(
                 "POST", "/v1/completions",
@@ -236,7 +257,8 @@ import Testing
 
     @Test func messagesHaveAnthropicsShape() async throws {
         try await TestServer.with { server in
-            let body = #"{"model":"demo","max_tokens":6,"system":"Be brief.","messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]"#
+            let body =
+                #"{"model":"demo","max_tokens":6,"system":"Be brief.","messages":[{"role":"user","content":[{"type":"text","text":"Hi"}]}]"#
             let whole = try await server.post("/v1/messages", body + "}").json()
             #expect(whole["type"] as? String == "message")
             #expect(whole["stop_reason"] is String)
@@ -257,7 +279,8 @@ import Testing
             #expect(whole["object"] as? String == "response")
             let stream = try await server.post("/v1/responses", #"{"input":"Hello","max_output_tokens":6,"stream":true}"#)
             let types = try stream.events.map {
-                try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])["type"] as? String ?? ""
+                try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])["type"] as? String
+                    ?? ""
             }
             #expect(types.first == "response.created")
             #expect(["response.completed", "response.incomplete"].contains(types.last))
@@ -267,7 +290,8 @@ import Testing
 
     @Test func tokensGoThereAndBack() async throws {
         try await TestServer.with { server in
-            let tokens = try await server.post("/tokenize", #"{"prompt":"The city","add_special_tokens":false}"#).json()["tokens"]
+            let tokens = try await server.post("/tokenize", #"{"prompt":"The city","add_special_tokens":false}"#).json()[
+                "tokens"]
             let ids = try #require(tokens as? [Int])
             let body = String(decoding: try JSONSerialization.data(withJSONObject: ["tokens": ids]), as: UTF8.self)
             #expect(try await server.post("/detokenize", body).json()["prompt"] as? String == "The city")

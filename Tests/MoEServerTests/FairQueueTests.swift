@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Testing
-
 import MoEServer
+import Testing
 
 @Suite struct FairQueueTests {
     private func order(_ queue: inout FairQueue, limit: (String) -> Int = { _ in .max }) -> [Int] {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Foundation
 import CoreMetrics
+import Foundation
 import MoEChat
 import MoEJSON
-import Testing
-
 import MoEServer
+import Testing
 
 @Suite struct APIKeysTests {
     private func file(_ text: String) throws -> String {
@@ -27,7 +26,8 @@ import MoEServer
     }
 
     @Test(arguments: [
-        "{", "{}", "{\"keys\": []}", "{\"keys\": [{\"name\": \"a\"}]}", "{\"keys\": [{\"name\": \"a\", \"sha256\": \"ab\"}]}",
+        "{", "{}", "{\"keys\": []}", "{\"keys\": [{\"name\": \"a\"}]}",
+        "{\"keys\": [{\"name\": \"a\", \"sha256\": \"ab\"}]}",
         "{\"keys\": [{\"name\": \"a\", \"sha256\": \"\(String(repeating: "0", count: 64))\", \"concurrent\": 0}]}",
     ])
     func damagedFilesAreRefused(text: String) throws {
@@ -65,7 +65,8 @@ import MoEServer
 @Suite struct ForcedCallTests {
     private func tools(_ names: [String]) -> [ToolDefinition] {
         names.map {
-            ToolDefinition(name: $0, parameters: #"{"type":"object","properties":{"x":{"type":"string"}},"required":["x"]}"#)
+            ToolDefinition(
+                name: $0, parameters: #"{"type":"object","properties":{"x":{"type":"string"}},"required":["x"]}"#)
         }
     }
 
@@ -92,13 +93,27 @@ import MoEServer
         }
     }
 
-    @Test func oneToolIsItsArgumentsAlone() throws {
-        let call = try ForcedCall(tools: tools(["f"]))
-        var reader = ForcedCallReader(call, id: "id")
-        _ = reader.append(#"{"x":"#)
-        _ = reader.append(#""1"}"#)
-        _ = reader.finish(isWhole: true)
-        #expect(reader.call?.arguments == #"{"x":"1"}"#)
+    /// What is cut off is told as far as it came.
+    @Test func aCallThatIsCutOffKeepsItsBeginning() throws {
+        var reader = ForcedCallReader(try ForcedCall(tools: tools(["f"])), id: "id")
+        _ = reader.append(#"{"name":"f","arguments":{"x":"a}"#)
+        _ = reader.finish(isWhole: false)
+        #expect(reader.call?.arguments == #"{"x":"a}"#)
+        var silent = ForcedCallReader(try ForcedCall(tools: tools(["f"])), id: "id")
+        _ = silent.append(#"{"name":"#)
+        _ = silent.finish(isWhole: false)
+        #expect(silent.call == nil)
+    }
+
+    /// What nested models of clients have: references to the root of their own parameters.
+    @Test func parametersMayReferToThemselves() throws {
+        let parameters = #"""
+            {"$defs":{"P":{"type":"object","properties":{"age":{"type":"integer"},"$ref":{"const":{"$ref":"#/x"}}},
+            "required":["age"]}},"type":"object","properties":{"p":{"type":"array","items":{"$ref":"#/$defs/P"}}},"required":["p"]}
+            """#
+        _ = try ForcedCall(tools: [
+            ToolDefinition(name: "a", parameters: parameters), ToolDefinition(name: "b", parameters: parameters),
+        ])
     }
 
     @Test func aSchemaThatIsNoneNamesItsTool() {

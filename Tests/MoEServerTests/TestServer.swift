@@ -15,16 +15,15 @@ struct TestServer: Sendable {
 
     static func with(
         batch: Int = 8, context: Int = 512, cache: Int? = nil,
-        configure: (inout ServerConfiguration) -> Void = { _ in }, _ body: (TestServer) async throws -> Void
+        configuration given: ServerConfiguration = ServerConfiguration(), _ body: (TestServer) async throws -> Void
     ) async throws {
         var settings = Settings()
         (settings.batch, settings.context, settings.cache) = (batch, context, cache)
         let model = Fixtures.root.appendingPathComponent("CSources/CMoEDemoModel/demo.gguf").path
         let llm = try await LLM.load(.path(model), options: EngineOptions(settings: settings))
-        var configuration = ServerConfiguration()
+        var configuration = given
         configuration.port = 0
         configuration.drainSeconds = 5
-        configure(&configuration)
         let (urls, continuation) = AsyncStream<String>.makeStream()
         let server = try Server(
             llm: llm, modelName: "demo", configuration: configuration,

@@ -42,7 +42,6 @@ BODIES: list[tuple[str, object, int]] = [
     ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 4, "n": 2, "seed": 7, "stream": True, "logprobs": True, "top_logprobs": 1,
                               "stream_options": {"include_usage": True, "continuous_usage_stats": True}}, 200),
     ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 4, "moe": {"budget": 100000}, "reasoning_effort": "low"}, 200),
-    ("/v1/chat/completions", {"messages": CALLED, "max_tokens": 4, "tools": TOOLS, "tool_choice": "none", "top_p": 0.9, "temperature": 1}, 200),
     ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 64, "tools": TOOLS, "tool_choice": "required", "stream": True}, 200),
     ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 0}, 200),
     ("/v1/chat/completions", {"messages": [*HELLO, {"role": "assistant", "content": "Well, "}], "continue_final_message": True, "max_tokens": 4}, 200),
@@ -63,8 +62,6 @@ BODIES: list[tuple[str, object, int]] = [
     ("/v1/responses", {"input": PARTS, "instructions": "Be brief.", "max_output_tokens": 4, "include": ["message.output_text.logprobs"],
                        "metadata": {"a": "b"}}, 200),
     ("/v1/responses", {"input": "Hello", "max_output_tokens": 4, "stream": True, "top_logprobs": 1}, 200),
-    ("/v1/responses", {"input": [*HELLO, {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"},
-                                 {"type": "function_call_output", "call_id": "c", "output": "noon"}], "max_output_tokens": 4}, 200),
     ("/v1/responses", {name: None for name in requests.RESPONSES["properties"]} | {"input": "Hello", "max_output_tokens": 2}, 200),
     ("/v1/responses", {"input": "Hello", "previous_response_id": "resp_1"}, 400), ("/v1/responses", {}, 400),
     ("/v1/messages", {"max_tokens": 64, "messages": HELLO, "tools": [{"name": "weather", "input_schema": describe.WEATHER}],
@@ -73,6 +70,7 @@ BODIES: list[tuple[str, object, int]] = [
                       "tool_choice": {"type": "tool", "name": "weather"}, "stream": True}, 200),
     ("/v1/messages", {"max_tokens": 4, "stop_sequences": ["e"], "system": [{"type": "text", "text": "Be brief."}], "messages": [
         {"role": "user", "content": [{"type": "text", "text": "Hi"}]}, {"role": "assistant", "content": "Good "}]}, 200),
+    ("/v1/messages", {"max_tokens": 64, "messages": HELLO, "output_config": {"format": {"type": "json_schema", "schema": describe.WEATHER}}}, 200),
     ("/v1/messages", {name: None for name in requests.MESSAGES["properties"]} | {"messages": HELLO, "max_tokens": 2}, 200),
     ("/v1/messages", {"messages": HELLO}, 400), ("/v1/messages", {"messages": HELLO, "max_tokens": 1, "model": "another"}, 404),
     ("/v1/messages/count_tokens", {}, 400),
@@ -81,10 +79,19 @@ BODIES: list[tuple[str, object, int]] = [
     ("/tokenize", {"content": "Hello", "add_special": False}, 200), ("/tokenize", {}, 400),
     ("/detokenize", {"tokens": []}, 200), ("/detokenize", {"tokens": ["a"]}, 400),
 ]
+# For models with a template that knows tools. The embedded one has none.
+TEMPLATED: list[tuple[str, object, int]] = [
+    ("/v1/chat/completions", {"messages": CALLED, "max_tokens": 4, "tools": TOOLS, "tool_choice": "none", "top_p": 0.9, "temperature": 1}, 200),
+    ("/v1/responses", {"input": [*HELLO, {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"},
+                                 {"type": "function_call_output", "call_id": "c", "output": "noon"}], "max_output_tokens": 4}, 200),
+    ("/v1/messages", {"max_tokens": 4, "messages": [
+        *HELLO, {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "weather", "input": {"city": "Paris"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "rain"}]}]}, 200),
+]
 PATHS: list[tuple[str, str, int]] = [
     ("/v1/models/{model}", "/v1/models/another", 404), ("/models/{model}", "/models/another", 404),
     ("/v1/requests/{id}", "/v1/requests/nobody", 404), ("/web/{name}", "/web/nothing.js", 404), ("/web/{name}", "/web/app.js", 200),
-    ("/web/{name}", "/web/style.css", 200),
+    ("/web/{name}", "/web/style.css", 200), ("/web/{name}", "/web/icon.svg", 200),
 ]
 for path in ("/v1/models", "/models", "/tokenizer_info", "/moe/status", "/moe/heatmap", "/health", "/ready", "/metrics", "/openapi.json", "/"):
     PATHS.append((path, path, 200))
@@ -165,7 +172,7 @@ class Judge:
         if media == "application/json":
             mistakes += self.errors(kind["schema"], json.loads(body))
         elif media == "text/event-stream":
-            mistakes += self.events(kind["x-itemSchema"], body.decode())
+            mistakes += self.events(kind["schema"]["properties"]["data"]["contentSchema"], body.decode())
         return mistakes
 
     def events(self, schema: dict, text: str) -> list[str]:
@@ -188,14 +195,14 @@ class Judge:
         return mistakes
 
 
-def cases(document: dict) -> list[tuple[str, str, str, object, int]]:
+def cases(document: dict, has_template: bool) -> list[tuple[str, str, str, object, int]]:
     """Method, described path, path, body, status."""
     found: list[tuple[str, str, str, object, int]] = []
     for path, item in document["paths"].items():
         if "post" in item:
             examples = item["post"]["requestBody"]["content"]["application/json"]["examples"]
             found += [("post", path, path, example["value"], 200) for example in examples.values()]
-    found += [("post", path, path, body, status) for path, body, status in BODIES]
+    found += [("post", path, path, body, status) for path, body, status in [*BODIES, *(TEMPLATED if has_template else [])]]
     found += [("get", described, path, None, status) for described, path, status in PATHS]
     return found
 
@@ -204,7 +211,7 @@ def run(binary: str, model: str | None, document: dict) -> int:
     server, judge, failures = Server(binary, model), Judge(document), 0
     try:
         name = json.loads(server.ask("GET", "/v1/models")[2])["data"][0]["id"]
-        all_cases = cases(document) + [("get", "/v1/models/{model}", f"/v1/models/{name}", None, 200)]
+        all_cases = cases(document, model is not None) + [("get", "/v1/models/{model}", f"/v1/models/{name}", None, 200)]
         for method, described, path, body, wanted in all_cases:
             if method == "post":
                 # What is accepted must be described as acceptable, and the other way round where a schema can tell.

@@ -6,8 +6,8 @@
     Tools/openapi/describe.py --check          fails where that file is not what would be written
     Tools/openapi/describe.py --closed FILE    the same with responses closed against more members, to check a server with
 
-Schemas are in request_schemas.py and response_schemas.py, after the readers and formats in Sources/MoEServer. OpenAPI 3.1 has no schema for the
-events of a stream; it is given as `x-itemSchema`, as 3.2 calls it."""
+Schemas are in request_schemas.py and response_schemas.py, after the readers and formats in Sources/MoEServer. The schema of a stream is that
+of each of its events."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ HEADERS = {
     "RequestID": {
         "description": "Names the request, in logs and at /v1/requests/{id}.", "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,128}$"}},
+    "AnthropicRequestID": {"description": "The same, as Anthropic's API names it.", "required": True, "schema": TEXT},
     "RetryAfter": {"description": "Seconds until another try makes sense.", "required": True, "schema": whole(1)},
     "RetryAfterMilliseconds": {"description": "The same in milliseconds.", "required": True, "schema": whole(1)},
     "Authenticate": {"required": True, "schema": one_of("Bearer")},
@@ -58,7 +59,7 @@ HEADERS = {
     "Cost": {"description": "US$.", "schema": {"type": "number", "minimum": 0}},
 }
 NAMES = {
-    "x-request-id": "RequestID", "retry-after": "RetryAfter", "retry-after-ms": "RetryAfterMilliseconds",
+    "x-request-id": "RequestID", "request-id": "AnthropicRequestID", "retry-after": "RetryAfter", "retry-after-ms": "RetryAfterMilliseconds",
     "www-authenticate": "Authenticate", "x-moe-operating-point": "OperatingPoint", "x-moe-mean-experts": "MeanExperts",
     "x-moe-expert-evaluations": "ExpertEvaluations", "x-moe-saved-fraction": "SavedFraction", "x-moe-degraded-tokens": "DegradedTokens",
     "x-moe-cost-usd": "Cost",
@@ -74,6 +75,8 @@ def errors(prefix: str, schema: str) -> dict[str, dict]:
     result = {}
     for status, description in STATUSES.items():
         more = {429: ("retry-after", "retry-after-ms"), 503: ("retry-after", "retry-after-ms"), 401: ("www-authenticate",)}.get(status, ())
+        if prefix == "MessagesError":
+            more = ("request-id", *more)
         result[f"{prefix}{status}"] = {
             "description": description, "headers": headers(*more), "content": {"application/json": {"schema": ref(schema)}}}
     return result
@@ -106,15 +109,22 @@ def body(schema: str, examples: dict[str, dict]) -> dict:
         "content": {"application/json": {"schema": ref(schema), "examples": {name: {"value": value} for name, value in examples.items()}}}}
 
 
-def answer(schema: str | Schema, *, media: str = "application/json", description: str = "The answer.") -> dict:
-    return {"description": description, "headers": headers(), "content": content(media, ref(schema) if isinstance(schema, str) else schema)}
+def answer(
+    schema: str | Schema, *, media: str = "application/json", description: str = "The answer.", more: tuple[str, ...] = (),
+) -> dict:
+    return {"description": description, "headers": headers(*more), "content": content(media, ref(schema) if isinstance(schema, str) else schema)}
 
 
-def generated(schema: str, event: str) -> dict:
+def server_sent(event: str) -> Schema:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": ref(event), "description": "OpenAI's streams end with [DONE]."}
+    return {"type": "object", "properties": {"event": TEXT, "data": data}, "required": ["data"]}
+
+
+def generated(schema: str, event: str, more: tuple[str, ...] = ()) -> dict:
     return {
         "description": "The answer, at once or as server-sent events (`stream`). A failure in a stream is an event with an error.",
-        "headers": headers(*(name for name in NAMES if name.startswith("x-moe-"))),
-        "content": {**content("application/json", ref(schema)), "text/event-stream": {"schema": TEXT, "x-itemSchema": ref(event)}}}
+        "headers": headers(*more, *(name for name in NAMES if name.startswith("x-moe-"))),
+        "content": {**content("application/json", ref(schema)), **content("text/event-stream", server_sent(event))}}
 
 
 def path_parameter(name: str, schema: Schema, description: str) -> dict:
@@ -127,7 +137,8 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLengt
 
 def generation() -> dict[str, dict]:
     def post(tag: str, name: str, summary: str, request: str, response: str, event: str, examples: dict, **more: object) -> dict:
-        return {"post": operation(tag, name, summary, generated(response, event), RUNNING, body=body(request, examples), **more)}
+        good = generated(response, event, ("request-id",) if tag == "anthropic" else ())
+        return {"post": operation(tag, name, summary, good, RUNNING, body=body(request, examples), **more)}
 
     return {
         "/v1/chat/completions": post(
@@ -170,7 +181,8 @@ def tokens() -> dict[str, dict]:
         "/v1/messages/count_tokens": {
             "post": operation(
                 "anthropic", "countTokens", "Count a conversation's tokens",
-                answer({"type": "object", "properties": {"input_tokens": whole(0)}, "required": ["input_tokens"]}), BODY,
+                answer({"type": "object", "properties": {"input_tokens": whole(0)}, "required": ["input_tokens"]}, more=("request-id",)),
+                BODY,
                 body=body("CountTokensRequest", {"short": {"messages": HELLO}}), prefix="MessagesError")},
         "/v1/embeddings": post(
             "openai", "embeddings", "Texts as vectors", "EmbeddingsRequest", "Embeddings",

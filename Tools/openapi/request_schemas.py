@@ -45,7 +45,7 @@ SAMPLING = {
         "description": "By token id; -100 forbids a token."},
 }
 
-NAMED_SCHEMA = asked({"schema": said({"not": {"type": "null"}}, "A JSON Schema. What it may have here: docs of `--json-schema`.")})
+NAMED_SCHEMA = asked({"schema": said({"not": {"type": "null"}}, "A JSON Schema of at most 64 KiB. What cannot be had here is refused by name.")})
 
 
 def response_format(schema: Schema) -> Schema:
@@ -99,6 +99,7 @@ TOOL_CHOICE = any_of(
 TOOLS = {
     "tools": array(ref("Tool")),
     "tool_choice": said(TOOL_CHOICE, "`required`, or a tool's name: the answer is a call, by any model."),
+    "parallel_tool_calls": said(FLAG, "Read, and without effect: the model's own notation decides how many calls an answer has."),
 }
 
 CHAT = asked({"messages": array(ref("Message"), low=1)}, {
@@ -192,13 +193,19 @@ CONVERSATION_OF_BLOCKS = {
     },
 }
 
+# Other types than json_schema are ignored.
+OUTPUT_FORMAT = any_of(
+    {**NAMED_SCHEMA, "properties": {"type": constant("json_schema"), **NAMED_SCHEMA["properties"]}, "required": ["type", "schema"]},
+    asked({"type": {"type": "string", "not": {"const": "json_schema"}}}))
+
 MESSAGES = asked(
     {"max_tokens": whole(1), **CONVERSATION_OF_BLOCKS["required"]},
     {
         **CONVERSATION_OF_BLOCKS["optional"], **RUN, **SAMPLING,
         "stop_sequences": STOP,
         "thinking": said(asked(optional={"type": TEXT}), "`disabled`: templates that know thinking leave it out; else they have it."),
-        "output_config": asked(optional={"effort": EFFORTS}),
+        "output_config": asked(optional={"effort": EFFORTS, "format": OUTPUT_FORMAT}),
+        "output_format": said(OUTPUT_FORMAT, "The same as output_config.format, by its older name."),
         "stream": STREAM["stream"],
     })
 

@@ -132,7 +132,7 @@ RESPONSE = told({
     "error": nullable(told({"code": TEXT, "message": TEXT})),
     "incomplete_details": nullable(told({"reason": constant("max_output_tokens")})), "model": TEXT, "output": array(ref("OutputItem")),
     # As the request said it.
-    "instructions": MAYBE_TEXT, "max_output_tokens": nullable(COUNT), "metadata": ANYTHING, "parallel_tool_calls": ANYTHING,
+    "instructions": MAYBE_TEXT, "max_output_tokens": nullable(COUNT), "metadata": ANYTHING, "parallel_tool_calls": FLAG,
     "temperature": NUMBER, "top_p": NUMBER, "tool_choice": ANYTHING, "tools": array(OBJECT), "text": OBJECT,
     "reasoning": nullable(OBJECT), "truncation": constant("disabled"), "store": {"const": False}, "previous_response_id": NULL,
     "usage": nullable(ref("ResponsesUsage")),
@@ -208,7 +208,7 @@ EMBEDDINGS = told({
     "object": constant("list"), "model": TEXT,
     "data": array(told({
         "object": constant("embedding"), "index": COUNT,
-        "embedding": any_of(array(MAYBE_NUMBER), said(TEXT, "Base64 of little-endian floats.")),
+        "embedding": any_of(array(NUMBER), said(TEXT, "Base64 of little-endian floats.")),
     })),
     "usage": told(
         {"prompt_tokens": COUNT, "total_tokens": COUNT},

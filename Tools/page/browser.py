@@ -86,7 +86,9 @@ class Browser:
             window.fetch = (path, options) => {
               asked.push(String(path));
               if (options?.body) sent.push(JSON.parse(options.body));
-              return fetched(path, options);
+              const answered = fetched(path, options);
+              if (options?.body) answered.then((response) => (window.lastID = response.headers.get("x-request-id")), () => {});
+              return answered;
             };""")
 
     def ready(self):

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 import tempfile
 import time
@@ -112,8 +114,11 @@ class Page(unittest.TestCase):
         while fetch(f"{self.server.url}/moe/status")["running"] > 0 and time.monotonic() < end:
             time.sleep(0.1)
         self.assertEqual(fetch(f"{self.server.url}/moe/status")["running"], 0)
-        # What was generated is known although the stream was left.
-        browser.until("return document.querySelector('.figures').innerText.includes('cost')", "the figures", 5)
+        # What was generated is known although the stream was left; what it cost, where the server's record says it.
+        record = fetch(f"{self.server.url}/v1/requests/{browser.js('return lastID')}")
+        self.assertIn(record["status"], ("cancelled", "completed", "running"))
+        known = "cost" if record["usage"] else "experts"
+        browser.until(f"return document.querySelector('.figures').innerText.includes('{known}')", "the figures", 5)
 
     def test_slider_chooses_the_compute(self):
         self.settings(maxTokens="8")
@@ -401,9 +406,14 @@ def main():
         class RealKey(Key):
             @classmethod
             def serve(cls) -> Server:
-                with tempfile.NamedTemporaryFile("w", suffix=".keys", delete=False) as file:
-                    file.write("right-key\n")
-                return Server([options.server, "serve", "--port", "0", "--api-key-file", file.name])
+                digest = hashlib.sha256(b"right-key").hexdigest()
+                with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+                    json.dump({"keys": [{"name": "test", "sha256": digest}]}, file)
+                try:
+                    # It has read them when it says that it listens.
+                    return Server([options.server, "serve", "--port", "0", "--api-keys", file.name])
+                finally:
+                    Path(file.name).unlink()
 
         suites = [Real, RealKey] + suites[2:]
     class Result(unittest.TextTestResult):

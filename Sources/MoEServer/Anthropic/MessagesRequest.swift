@@ -65,7 +65,8 @@ struct MessagesRequest {
         conversation.continuesFinalMessage = conversation.messages.last?.role == "assistant"
         for tool in try fields.objects("tools") ?? [] {
             if let type = try tool.string("type"), type != "custom" {
-                throw APIError.invalid("'\(tool.name("type"))': only custom tools can be called, found '\(type)'", param: "tools")
+                throw APIError.invalid(
+                    "'\(tool.name("type"))': only custom tools can be called, found '\(type)'", param: "tools")
             }
             conversation.tools.append(
                 ToolDefinition(
@@ -88,7 +89,8 @@ struct MessagesRequest {
                 }
                 conversation.choice = .forced([tool])
             case let type:
-                throw APIError.invalid("'tool_choice.type': expected auto, any, tool or none, found '\(type)'", param: "tool_choice")
+                throw APIError.invalid(
+                    "'tool_choice.type': expected auto, any, tool or none, found '\(type)'", param: "tool_choice")
             }
         }
         return conversation
@@ -113,7 +115,8 @@ struct MessagesRequest {
     private func read(_ fields: JSONFields) throws(APIError) -> [ChatMessage] {
         let role = try fields.required("role")
         guard ["user", "assistant", "system"].contains(role) else {
-            throw .invalid("'\(fields.name("role"))': expected user or assistant, found '\(role)'", param: fields.name("role"))
+            throw .invalid(
+                "'\(fields.name("role"))': expected user or assistant, found '\(role)'", param: fields.name("role"))
         }
         guard let content = fields.member("content") else {
             throw .invalid("'\(fields.name("content"))' is missing", param: fields.name("content"))
@@ -136,7 +139,8 @@ struct MessagesRequest {
                 result.toolCallID = try block.required("tool_use_id")
                 results.append(result)
             case let type:
-                throw .invalid("'\(block.path)': this model reads text only, found a block of type '\(type)'", param: block.path)
+                throw .invalid(
+                    "'\(block.path)': this model reads text only, found a block of type '\(type)'", param: block.path)
             }
         }
         let isEmpty = message.content == nil && message.toolCalls.isEmpty && message.reasoning == nil
@@ -159,12 +163,15 @@ struct MessagesFormat: ResponseFormat {
         }
     }
 
-    private static func stopSequence(_ output: Output) -> JSONTree { output.generation.stopText.map { .string($0) } ?? .null }
+    private static func stopSequence(_ output: Output) -> JSONTree {
+        output.generation.stopText.map { .string($0) } ?? .null
+    }
 
     private static func usage(_ outputs: [Output], _ facts: ResponseFacts) -> JSONTree {
         let usage = facts.usage(outputs)
         return [
-            "input_tokens": .int(usage.promptTokens - usage.cachedTokens), "cache_read_input_tokens": .int(usage.cachedTokens),
+            "input_tokens": .int(usage.promptTokens - usage.cachedTokens),
+            "cache_read_input_tokens": .int(usage.cachedTokens),
             "cache_creation_input_tokens": 0, "output_tokens": .int(usage.completionTokens),
             "moe": usage.moe(cost: facts.state.cost(modelSeconds: usage.modelSeconds)),
         ]
@@ -179,7 +186,8 @@ struct MessagesFormat: ResponseFormat {
         if let text = output.message.content, !text.isEmpty { content.append(["type": "text", "text": .string(text)]) }
         for call in output.message.toolCalls {
             content.append([
-                "type": "tool_use", "id": .string(call.id ?? ""), "name": .string(call.name), "input": .text(call.jsonArguments),
+                "type": "tool_use", "id": .string(call.id ?? ""), "name": .string(call.name),
+                "input": .text(call.jsonArguments),
             ])
         }
         return [

@@ -97,7 +97,8 @@ public final class Prometheus: MetricsFactory, Sendable {
 
     // MARK: swift-metrics
 
-    fileprivate final class Series: CounterHandler, FloatingPointCounterHandler, MeterHandler, RecorderHandler, TimerHandler {
+    fileprivate final class Series: CounterHandler, FloatingPointCounterHandler, MeterHandler, RecorderHandler, TimerHandler
+    {
         private let owner: Prometheus
         private let name: String
         private let labels: String

@@ -31,7 +31,8 @@ public struct ServerLog: LogHandler {
         switch format {
         case .json:
             var json: JSONMembers = [
-                "time": .string(time), "level": .string(event.level.rawValue), "message": .string(event.message.description),
+                "time": .string(time), "level": .string(event.level.rawValue),
+                "message": .string(event.message.description),
             ]
             for (key, value) in sorted { json.append(key, .string(value.description)) }
             line = JSONTree.object(json).bytes

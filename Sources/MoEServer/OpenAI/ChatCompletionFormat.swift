@@ -28,7 +28,8 @@ struct ChatCompletionFormat: ResponseFormat {
 
     static func head(_ facts: ResponseFacts, object: String) -> JSONMembers {
         [
-            "id": .string(facts.id), "object": .string(object), "created": .int(facts.created), "model": .string(facts.model),
+            "id": .string(facts.id), "object": .string(object), "created": .int(facts.created),
+            "model": .string(facts.model),
             "system_fingerprint": .string(ResponseFacts.fingerprint),
         ]
     }
@@ -131,7 +132,8 @@ struct ChatCompletionFormat: ResponseFormat {
                 choice.logprobs = []
             }
             choices[index] = choice
-            events.append(event(index, delta, logprobs, experts, finishReason, tokens: choices.values.reduce(0) { $0 + $1.tokens }))
+            events.append(
+                event(index, delta, logprobs, experts, finishReason, tokens: choices.values.reduce(0) { $0 + $1.tokens }))
             return events
         }
 
@@ -159,4 +161,3 @@ struct ChatCompletionFormat: ResponseFormat {
         }
     }
 }
-

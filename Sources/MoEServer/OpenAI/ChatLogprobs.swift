@@ -34,7 +34,8 @@ struct ChatLogprobs {
 enum TokenText {
     static func bytes(_ token: Int32, _ tokenizer: Tokenizer?) -> [UInt8] {
         guard let tokenizer else { return [] }
-        return tokenizer.isSpecial(token) ? Array(tokenizer.decode([token], skipSpecial: false).utf8) : tokenizer.bytes(of: token)
+        return tokenizer.isSpecial(token)
+            ? Array(tokenizer.decode([token], skipSpecial: false).utf8) : tokenizer.bytes(of: token)
     }
 
     /// A token that is no whole text is told as `bytes:\xe2\x82`.

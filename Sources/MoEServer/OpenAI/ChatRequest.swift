@@ -32,7 +32,8 @@ struct ChatRequest {
         conversation.continuesFinalMessage = try fields.bool("continue_final_message") ?? false
         if try fields.bool("add_generation_prompt") == false, !conversation.continuesFinalMessage {
             throw APIError.invalid(
-                "'add_generation_prompt': false is only of use with 'continue_final_message'", param: "add_generation_prompt")
+                "'add_generation_prompt': false is only of use with 'continue_final_message'",
+                param: "add_generation_prompt")
         }
 
         var sampling = try common.sampling(maxTokens: state.llm.contextLength)
@@ -105,7 +106,9 @@ struct ChatMessageFields {
     private func content() throws(APIError) -> String? {
         guard let member = fields.member("content") else { return nil }
         if let string = fields.document.string(member) { return string }
-        guard let parts = fields.document.array(member) else { throw fields.wrong("content", expected: "a string or parts") }
+        guard let parts = fields.document.array(member) else {
+            throw fields.wrong("content", expected: "a string or parts")
+        }
         var (text, index) = ("", 0)
         for part in parts {
             let part = try fields.fields(part, name: "\(fields.name("content"))[\(index)]")
@@ -140,7 +143,8 @@ struct ToolFields {
         for tool in try fields.objects("tools") ?? [] {
             let type = try tool.string("type") ?? "function"
             guard type == "function" else {
-                throw .invalid("'\(tool.name("type"))': only functions can be called, found '\(type)'", param: tool.name("type"))
+                throw .invalid(
+                    "'\(tool.name("type"))': only functions can be called, found '\(type)'", param: tool.name("type"))
             }
             // The Responses API has no object around the function.
             functions.append(try tool.object("function") ?? tool)
@@ -156,6 +160,8 @@ struct ToolFields {
     }
 
     func choice(among tools: [ToolDefinition]) throws(APIError) -> Choice {
+        // The model's own notation decides how many calls an answer has.
+        _ = try fields.bool("parallel_tool_calls")
         guard let member = fields.member("tool_choice") ?? fields.member("function_call") else { return .auto }
         if let word = fields.document.string(member) {
             switch word {

@@ -15,6 +15,13 @@ struct CompletionRequest {
         (self.fields, self.state, self.rights) = (fields, state, rights)
     }
 
+    private struct Prompt {
+        let tokens: [Int32]
+        let text: String
+        /// Tokens at the beginning that stand for nothing in the text: a BOS that the request did not write.
+        var added = 0
+    }
+
     /// Prompts of one request at most.
     private static let promptLimit = 256
 
@@ -27,7 +34,8 @@ struct CompletionRequest {
         let count = try common.count()
         guard prompts.count * count <= Self.promptLimit else {
             throw APIError.invalid(
-                "\(prompts.count) prompts of \(count) answers each: at most \(Self.promptLimit) in one request", param: "prompt")
+                "\(prompts.count) prompts of \(count) answers each: at most \(Self.promptLimit) in one request",
+                param: "prompt")
         }
         var sampling = try common.sampling(maxTokens: 16, names: ["max_tokens", "max_completion_tokens"])
         sampling.logprobs = try logprobs()
@@ -51,7 +59,8 @@ struct CompletionRequest {
             budget: compute.budget,
             format: CompletionFormat(
                 echoes: echo ? prompts.flatMap { prompt in (0..<count).map { _ in prompt.text } } : nil,
-                prompts: echo ? plans.map(\.tokens) : [], logprobs: sampling.logprobs, tokenizer: try? state.llm.tokenizer))
+                prompts: echo ? prompts.flatMap { prompt in (0..<count).map { _ in (prompt.tokens, prompt.added) } } : [],
+                logprobs: sampling.logprobs, tokenizer: try? state.llm.tokenizer))
     }
 
     /// A number, or what newer clients send: true.
@@ -61,7 +70,7 @@ struct CompletionRequest {
         return try fields.int("logprobs", 0...100)
     }
 
-    private func prompts(suffix: String?) throws -> [(tokens: [Int32], text: String)] {
+    private func prompts(suffix: String?) throws -> [Prompt] {
         guard let member = fields.member("prompt") else { throw APIError.invalid("'prompt' is missing", param: "prompt") }
         let document = fields.document
         if let text = document.string(member) { return [try prompt(text, suffix: suffix)] }
@@ -75,21 +84,31 @@ struct CompletionRequest {
         return try elements.map { element in
             if let text = document.string(element) { return try prompt(text, suffix: suffix) }
             guard let ids = document.array(element) else {
-                throw APIError.invalid("'prompt': expected a text or token ids, found \(fields.found(element))", param: "prompt")
+                throw APIError.invalid(
+                    "'prompt': expected a text or token ids, found \(fields.found(element))", param: "prompt")
             }
             return try prompt(ids, suffix: suffix)
         }
     }
 
-    private func prompt(_ text: String, suffix: String?) throws -> (tokens: [Int32], text: String) {
-        if let suffix { return (try state.llm.fillInTheMiddle(prefix: text, suffix: suffix), text) }
+    private func prompt(_ text: String, suffix: String?) throws -> Prompt {
+        if let suffix { return try fill(text, suffix) }
         let tokenizer = try state.llm.tokenizer
         let tokens = tokenizer.encode(text, addSpecial: try fields.bool("add_special_tokens") ?? true, parseSpecial: true)
         guard !tokens.isEmpty else { throw APIError.invalid("the prompt has no tokens", param: "prompt") }
-        return (tokens, text)
+        let hasBOS = tokenizer.bos == tokens[0] && !text.hasPrefix(tokenizer.decode([tokens[0]], skipSpecial: false))
+        return Prompt(tokens: tokens, text: text, added: hasBOS ? 1 : 0)
     }
 
-    private func prompt(_ ids: JSONDocument.Elements, suffix: String?) throws -> (tokens: [Int32], text: String) {
+    private func fill(_ prefix: String, _ suffix: String) throws -> Prompt {
+        do {
+            return Prompt(tokens: try state.llm.fillInTheMiddle(prefix: prefix, suffix: suffix), text: prefix)
+        } catch let error as RequestError {
+            throw APIError.invalid(error.description, param: "suffix")
+        }
+    }
+
+    private func prompt(_ ids: JSONDocument.Elements, suffix: String?) throws -> Prompt {
         guard let tokens = fields.ids(ids), !tokens.isEmpty,
             tokens.allSatisfy({ $0 >= 0 && Int($0) < state.llm.vocabularySize })
         else {
@@ -97,8 +116,8 @@ struct CompletionRequest {
                 "'prompt': expected ids of the vocabulary of \(state.llm.vocabularySize)", param: "prompt")
         }
         let text = (try? state.llm.tokenizer)?.decode(tokens, skipSpecial: false) ?? ""
-        if let suffix { return (try state.llm.fillInTheMiddle(prefix: text, suffix: suffix), text) }
-        return (tokens, text)
+        if let suffix { return try fill(text, suffix) }
+        return Prompt(tokens: tokens, text: text)
     }
 }
 
@@ -107,7 +126,8 @@ struct CompletionFormat: ResponseFormat {
     let idPrefix = "cmpl-"
     /// By choice: the prompts' texts, where they are part of the answer.
     let echoes: [String]?
-    let prompts: [[Int32]]
+    /// By choice: the same as ids, and how many of the first stand for nothing in the text.
+    let prompts: [(tokens: [Int32], added: Int)]
     let logprobs: Int?
     let tokenizer: Tokenizer?
 
@@ -121,7 +141,7 @@ struct CompletionFormat: ResponseFormat {
             outputs.enumerated().map { index, output in
                 var entries = LegacyLogprobs(tokenizer)
                 if logprobs != nil {
-                    if echoes != nil { entries.append(prompt: output.generation.promptLogprobs, tokens: prompts[index]) }
+                    if echoes != nil { entries.append(prompt: output.generation.promptLogprobs, prompts[index]) }
                     for token in output.generation.logprobs { entries.append(token) }
                 }
                 return [
@@ -155,7 +175,7 @@ struct CompletionFormat: ResponseFormat {
             case .prompt(let logprobs):
                 guard let echoes = format.echoes, format.logprobs != nil else { return [] }
                 entries[choice, default: LegacyLogprobs(format.tokenizer)].append(
-                    prompt: logprobs, tokens: format.prompts[choice])
+                    prompt: logprobs, format.prompts[choice])
                 return [chunk(choice, echoes[choice], nil)]
             case .token(let token):
                 tokens += 1
@@ -235,7 +255,9 @@ struct LegacyLogprobs {
     mutating func append(_ token: TokenLogprobs) {
         var top: JSONMembers = [:]
         // Likeliest first: of two tokens with the same text, the likelier one is told.
-        for entry in token.top where top[text(entry.token)] == nil { top.append(text(entry.token), Self.number(entry.logprob)) }
+        for entry in token.top where top[text(entry.token)] == nil {
+            top.append(text(entry.token), Self.number(entry.logprob))
+        }
         let chosen = text(token.chosen.token)
         if top[chosen] == nil { top.append(chosen, Self.number(token.chosen.logprob)) }
         append(token.chosen.token, Self.number(token.chosen.logprob), .object(top))
@@ -243,14 +265,17 @@ struct LegacyLogprobs {
 
     private static func number(_ logprob: Float) -> JSONTree { .float(max(logprob, -9999)) }
 
-    mutating func append(prompt: [TokenLogprobs?], tokens: [Int32]) {
-        for (token, logprobs) in zip(tokens, prompt) {
+    mutating func append(prompt: [TokenLogprobs?], _ ids: (tokens: [Int32], added: Int)) {
+        for (token, logprobs) in zip(ids.tokens, prompt).dropFirst(ids.added) {
             if let logprobs { append(logprobs) } else { append(token, .null, .null) }
         }
     }
 
     var json: JSONTree {
-        ["tokens": .array(tokens), "token_logprobs": .array(logprobs), "top_logprobs": .array(tops), "text_offset": .array(offsets)]
+        [
+            "tokens": .array(tokens), "token_logprobs": .array(logprobs), "top_logprobs": .array(tops),
+            "text_offset": .array(offsets),
+        ]
     }
 
     /// What there is, to be told once.

@@ -37,7 +37,9 @@ struct ResponsesFormat: ResponseFormat {
         ]
     }
 
-    private func response(_ output: Output?, items: [JSONTree], _ facts: ResponseFacts, status: String, error: APIError? = nil) -> JSONTree {
+    private func response(
+        _ output: Output?, items: [JSONTree], _ facts: ResponseFacts, status: String, error: APIError? = nil
+    ) -> JSONTree {
         var json: JSONMembers = [
             "id": .string(facts.id), "object": "response", "created_at": .int(facts.created), "status": .string(status),
             "error": error.map { ["code": .string($0.code ?? $0.type), "message": .string($0.message)] } ?? .null,
@@ -73,7 +75,9 @@ struct ResponsesFormat: ResponseFormat {
             let logprobs = ChatLogprobs(facts.state).list(output.generation.logprobs)
             items.append(Self.message(text, id: "msg_" + Identifiers.random(), status: status, logprobs: logprobs))
         }
-        for call in output.message.toolCalls { items.append(Self.call(call, id: "fc_" + Identifiers.random(), status: status)) }
+        for call in output.message.toolCalls {
+            items.append(Self.call(call, id: "fc_" + Identifiers.random(), status: status))
+        }
         return response(output, items: items, facts, status: status)
     }
 
@@ -146,7 +150,8 @@ struct ResponsesFormat: ResponseFormat {
 
         private mutating func reasoning(_ text: String) -> [ServerSentEvent] {
             var events: [ServerSentEvent] = []
-            if case .reasoning? = open {} else {
+            if case .reasoning? = open {
+            } else {
                 events += close(status: "completed")
                 let id = "rs_" + Identifiers.random()
                 open = .reasoning(id: id, text: "")
@@ -160,7 +165,8 @@ struct ResponsesFormat: ResponseFormat {
 
         private mutating func message(_ text: String) -> [ServerSentEvent] {
             var events: [ServerSentEvent] = []
-            if case .message? = open {} else {
+            if case .message? = open {
+            } else {
                 events += close(status: "completed")
                 let id = "msg_" + Identifiers.random()
                 open = .message(id: id, text: "", logprobs: [])
@@ -168,7 +174,8 @@ struct ResponsesFormat: ResponseFormat {
                     added([
                         "id": .string(id), "type": "message", "role": "assistant", "status": "in_progress", "content": [],
                     ]))
-                events.append(event("content_part.added", place(id, ["content_index": 0, "part": ResponsesFormat.part("")])))
+                events.append(
+                    event("content_part.added", place(id, ["content_index": 0, "part": ResponsesFormat.part("")])))
             }
             guard case .message(let id, let before, let old)? = open else { return events }
             let new = logprobs
@@ -212,7 +219,9 @@ struct ResponsesFormat: ResponseFormat {
             return events
         }
 
-        mutating func end(_ output: Output, choice: Int) -> [ServerSentEvent] { close(status: ResponsesFormat.status(output)) }
+        mutating func end(_ output: Output, choice: Int) -> [ServerSentEvent] {
+            close(status: ResponsesFormat.status(output))
+        }
 
         mutating func finish(_ outputs: [Output]) -> [ServerSentEvent] {
             let status = ResponsesFormat.status(outputs[0])

@@ -20,7 +20,8 @@ struct ResponsesRequest {
         let common = SamplingFields(fields, state, rights)
         try common.checkModel()
         for name in ["previous_response_id", "conversation", "prompt"] where fields.has(name) {
-            throw APIError.invalid("'\(name)': responses are not stored here; send the conversation as 'input'", param: name)
+            throw APIError.invalid(
+                "'\(name)': responses are not stored here; send the conversation as 'input'", param: name)
         }
         if try fields.bool("background") ?? false {
             throw APIError.invalid("'background': responses are not stored here", param: "background")
@@ -58,7 +59,8 @@ struct ResponsesRequest {
             }
             return try SamplingFields.grammar(schema: format.text(schema), param: "text.format.schema")
         case let type:
-            throw .invalid("'text.format.type': expected text, json_object or json_schema, found '\(type)'", param: "text.format")
+            throw .invalid(
+                "'text.format.type': expected text, json_object or json_schema, found '\(type)'", param: "text.format")
         }
     }
 
@@ -86,7 +88,9 @@ struct ResponsesRequest {
         var messages: [ChatMessage] = []
         /// Calls and reasoning are items of their own here, and parts of the assistant's message for templates.
         func assistant(_ change: (inout ChatMessage) -> Void) {
-            if messages.last?.role != "assistant" || messages.last?.content != nil && !(messages.last?.toolCalls.isEmpty ?? true) {
+            if messages.last?.role != "assistant"
+                || messages.last?.content != nil && !(messages.last?.toolCalls.isEmpty ?? true)
+            {
                 messages.append(ChatMessage(role: "assistant", content: nil))
             }
             change(&messages[messages.count - 1])

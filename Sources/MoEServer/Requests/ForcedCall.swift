@@ -7,7 +7,8 @@ import MoEJSON
 /// A call of a tool that a request demands. The model writes nothing but the call, as JSON under a grammar, whatever its own notation
 /// for calls is; so any model can be made to call.
 ///
-/// One tool: its arguments alone, `{"city": "Paris"}`. Several: `{"name": "weather", "arguments": {"city": "Paris"}}`.
+/// `{"name": "weather", "arguments": {"city": "Paris"}}`, also where there is one tool only: models that have learned to call begin
+/// like this, and would write the function's name into a parameter that is called `name`.
 package struct ForcedCall: Sendable {
     package let tools: [ToolDefinition]
     package let grammar: Grammar
@@ -30,26 +31,53 @@ package struct ForcedCall: Sendable {
                 throw .invalid("the parameters of tool '\(tool.name)': \(error)", param: "tools")
             }
         }
-        let schema: JSONTree =
-            tools.count == 1
-            ? .text(parameters(tools[0]))
-            : [
-                "anyOf": .array(
-                    tools.map { tool in
-                        [
-                            "type": "object",
-                            "properties": [
-                                "name": ["const": .string(tool.name)], "arguments": .text(parameters(tool)),
-                            ],
-                            "required": ["name", "arguments"], "additionalProperties": false,
-                        ]
-                    })
-            ]
+        let schema: JSONTree = [
+            "anyOf": .array(
+                tools.enumerated().map { index, tool in
+                    [
+                        "type": "object",
+                        "properties": [
+                            "name": ["const": .string(tool.name)],
+                            "arguments": Self.moved(parameters(tool), to: "#/anyOf/\(index)/properties/arguments"),
+                        ],
+                        "required": ["name", "arguments"], "additionalProperties": false,
+                    ]
+                })
+        ]
         do throws(GrammarError) {
             grammar = try Grammar(jsonSchema: String(decoding: schema.bytes, as: UTF8.self))
         } catch {
             throw .invalid("the tools' parameters cannot be put together: \(error)", param: "tools")
         }
+    }
+
+    /// A schema that becomes a part of another one: its references to its own root lead to its new place.
+    private static func moved(_ schema: String, to place: String) -> JSONTree {
+        guard let document = try? JSONDocument(Array(schema.utf8)) else { return .text(schema) }
+        func moved(_ value: JSONDocument.Value) -> JSONTree {
+            switch document.content(value) {
+            case .array(let elements): return .array(elements.map(moved))
+            case .object(let members):
+                var object: JSONMembers = [:]
+                for (key, value) in members {
+                    let name = document.string(key) ?? ""
+                    switch name {
+                    // Values, not schemas.
+                    case "const", "enum", "default", "examples": object.append(name, JSONTree(document, value))
+                    case "$ref":
+                        let reference = document.string(value)
+                        object.append(
+                            name,
+                            reference?.hasPrefix("#") == true
+                                ? .string(place + reference!.dropFirst()) : JSONTree(document, value))
+                    default: object.append(name, moved(value))
+                    }
+                }
+                return .object(object)
+            default: return JSONTree(document, value)
+            }
+        }
+        return moved(document.root)
     }
 }
 
@@ -59,7 +87,7 @@ package struct ForcedCallReader {
     private let id: String
     /// Text before the arguments.
     private var head: [UInt8] = []
-    /// Several tools: the brace that ends the object around the arguments must not be passed on.
+    /// The brace that ends the object around the arguments must not be passed on.
     private var held: [UInt8] = []
     package private(set) var name: String?
     package private(set) var arguments: [UInt8] = []
@@ -69,9 +97,6 @@ package struct ForcedCallReader {
     }
 
     package mutating func append(_ text: String) -> [OutputEvent] {
-        if tools.count == 1 {
-            return begin(tools[0].name) + pass(Array(text.utf8))
-        }
         if name != nil { return passHeld(Array(text.utf8)) }
         head += text.utf8
         // {"name":"…","arguments":…, with at most a space after each sign: the names were declared in this order.
@@ -114,7 +139,7 @@ package struct ForcedCallReader {
     /// - Parameter isWhole: whether the grammar's text is complete.
     package mutating func finish(isWhole: Bool) -> [OutputEvent] {
         var events: [OutputEvent] = []
-        if tools.count > 1, name != nil {
+        if name != nil {
             if isWhole, let last = held.lastIndex(of: UInt8(ascii: "}")) { held.remove(at: last) }
             events += pass(held)
             held = []

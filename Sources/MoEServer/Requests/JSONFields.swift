@@ -49,7 +49,9 @@ struct JSONFields {
     }
 
     func required(_ name: String) throws(APIError) -> String {
-        guard let string = try string(name) else { throw .invalid("'\(self.name(name))' is missing", param: self.name(name)) }
+        guard let string = try string(name) else {
+            throw .invalid("'\(self.name(name))' is missing", param: self.name(name))
+        }
         return string
     }
 
@@ -139,21 +141,7 @@ struct JSONFields {
 
     // MARK: As text
 
-    /// A value as JSON text.
-    func json(_ value: JSONDocument.Value) -> JSONTree {
-        switch document.content(value) {
-        case .object(let members):
-            var object = JSONMembers()
-            for (key, value) in members { object.append(document.string(key) ?? "", json(value)) }
-            return .object(object)
-        case .array(let elements): return .array(elements.map(json))
-        case .string(let string): return .string(string)
-        case .integer(let int): return .int(int)
-        case .double(let double): return .double(double)
-        case .bool(let bool): return .bool(bool)
-        case .null: return .null
-        }
-    }
+    func json(_ value: JSONDocument.Value) -> JSONTree { JSONTree(document, value) }
 
     func text(_ value: JSONDocument.Value) -> String { String(decoding: json(value).bytes, as: UTF8.self) }
 

@@ -21,13 +21,16 @@ struct SamplingFields {
             return
         }
         throw .notFound(
-            "the model '\(model)' does not exist; this server has '\(state.modelName)'", code: "model_not_found", param: "model")
+            "the model '\(model)' does not exist; this server has '\(state.modelName)'", code: "model_not_found",
+            param: "model")
     }
 
     // MARK: Sampling
 
     /// - Parameter maxTokens: where the request says nothing.
-    func sampling(maxTokens: Int, names: [String] = ["max_completion_tokens", "max_tokens"]) throws(APIError) -> SamplingOptions {
+    func sampling(maxTokens: Int, names: [String] = ["max_completion_tokens", "max_tokens"]) throws(APIError)
+        -> SamplingOptions
+    {
         var sampling = SamplingOptions()
         (try? state.llm.suggestedSampling)?.apply(to: &sampling)
         sampling.maxTokens = maxTokens
@@ -80,7 +83,8 @@ struct SamplingFields {
             let name = fields.document.string(key) ?? ""
             guard let token = Int32(name), token >= 0, token < state.llm.vocabularySize else {
                 throw .invalid(
-                    "'logit_bias': '\(name)' is no token of the vocabulary of \(state.llm.vocabularySize)", param: "logit_bias")
+                    "'logit_bias': '\(name)' is no token of the vocabulary of \(state.llm.vocabularySize)",
+                    param: "logit_bias")
             }
             guard let number = fields.document.double(value), number.isFinite, abs(number) <= 100 else {
                 throw .invalid(
@@ -133,7 +137,8 @@ struct SamplingFields {
 
     static func grammar(schema: String, param: String) throws(APIError) -> Grammar {
         guard schema.utf8.count <= schemaLimit else {
-            throw .invalid("'\(param)': a schema of \(schema.utf8.count) bytes; expected at most \(schemaLimit)", param: param)
+            throw .invalid(
+                "'\(param)': a schema of \(schema.utf8.count) bytes; expected at most \(schemaLimit)", param: param)
         }
         do throws(GrammarError) { return try Grammar(jsonSchema: schema) } catch {
             throw .invalid("'\(param)': \(error)", param: param)
@@ -164,7 +169,8 @@ struct SamplingFields {
         var compute = Compute(name: name)
         compute.budget = try moe?.int("budget", 1...Int.max)
         do {
-            var policy = try state.llm.routing(named: name)
+            var policy =
+                name == state.configuration.routing ? state.defaultPolicy : try state.llm.routing(named: name)
             if policy.batchPolicy != nil {
                 throw APIError.invalid("'moe.routing': '\(name)' makes answers depend on one another", param: "moe.routing")
             }

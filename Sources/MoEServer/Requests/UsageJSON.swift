@@ -43,7 +43,8 @@ struct UsageSummary: Sendable {
             for (k, count) in moe.histogram.enumerated() { histogram[k] += count }
             evaluations += moe.expertEvaluations
             staticEvaluations +=
-                moe.savedFraction < 1 ? Double(moe.expertEvaluations) / (1 - moe.savedFraction) : Double(moe.expertEvaluations)
+                moe.savedFraction < 1
+                ? Double(moe.expertEvaluations) / (1 - moe.savedFraction) : Double(moe.expertEvaluations)
             bytes += moe.expertBytesRead
             gateSeconds += moe.gateTimeFraction * usage.modelSeconds
             reroutes += moe.reroutes

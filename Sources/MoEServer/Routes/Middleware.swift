@@ -29,7 +29,7 @@ struct RequestFrame: RouterMiddleware {
             response = Response(status: .init(code: 499, reasonPhrase: "Client Closed Request"))
         } catch {
             var error = APIError(any: error, logger: context.logger)
-            if (error.status == .notFound && context.endpointPath == nil), let method = table.method(of: request.uri.path),
+            if error.status == .notFound, let method = table.method(of: request.uri.path),
                 method != request.method
             {
                 error = .methodNotAllowed("\(request.uri.path) wants \(method), not \(request.method)")
@@ -42,8 +42,10 @@ struct RequestFrame: RouterMiddleware {
         if request.uri.path.hasPrefix("/v1/messages") { response.headers[Self.anthropicName] = context.requestID }
         let endpoint = context.endpointPath ?? "none"
         state.metrics.countRequest(endpoint: endpoint, status: Int(response.status.code))
-        context.logger.info(
-            "\(request.method) \(request.uri.path.prefix(200)) \(response.status.code)",
+        // A page that looks at the load, and health checks, would fill the log.
+        let level: Logger.Level = request.method == .get && response.status.code < 400 ? .debug : .info
+        context.logger.log(
+            level: level, "\(request.method) \(request.uri.path.prefix(200)) \(response.status.code)",
             metadata: [
                 "milliseconds": .stringConvertible(((ContinuousClock.now - start) / .milliseconds(1)).rounded()),
                 "key": .string(context.rights.name),
@@ -103,7 +105,9 @@ struct Authentication: RouterMiddleware {
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
     ) async throws -> Response {
         let path = request.uri.path
-        if state.keys.areOpen || Self.open.contains(path) || path.hasPrefix("/web/") { return try await next(request, context) }
+        if state.keys.areOpen || Self.open.contains(path) || path.hasPrefix("/web/") {
+            return try await next(request, context)
+        }
         guard let key = Self.key(request) else {
             throw APIError.unauthenticated("a key is needed: Authorization: Bearer KEY")
         }

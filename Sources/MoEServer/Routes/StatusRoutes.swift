@@ -25,7 +25,8 @@ struct StatusRoutes {
                 "operating_points": .array(
                     state.llm.operatingPoints.map { point in
                         [
-                            "name": .string(point.name), "description": .string(point.summary), "routing": .string(point.routing),
+                            "name": .string(point.name), "description": .string(point.summary),
+                            "routing": .string(point.routing),
                             "mean_experts": point.meanExperts.map { .double($0) } ?? .null,
                         ]
                     }),
@@ -58,7 +59,8 @@ struct StatusRoutes {
         let engine = await state.llm.snapshot()
         let figures = state.metrics.figures
         return [
-            "running": .int(engine.running), "waiting": .int(engine.waiting), "queued": .int(state.admission.counts.waiting),
+            "running": .int(engine.running), "waiting": .int(engine.waiting),
+            "queued": .int(state.admission.counts.waiting),
             "active": .int(state.admission.counts.running),
             "blocks": [
                 "free": .int(engine.blocks.free), "cached": .int(engine.blocks.cached), "total": .int(engine.blocks.total),

@@ -80,7 +80,7 @@ struct TokenRoutes {
         let inputs = try inputs(fields)
         for input in inputs where input.count > state.llm.contextLength {
             throw APIError.contextLength(
-                "an input has \(input.count) tokens, but the context holds \(state.llm.contextLength)")
+                GenerationResponder.tooLong(input.count, state))
         }
         let pooling: EmbeddingPooling? =
             switch try fields.string("pooling") {
@@ -95,7 +95,8 @@ struct TokenRoutes {
         }
         let width = state.llm.hiddenSize
         return Embedding(
-            inputs: inputs, pooling: pooling, isBase64: format == "base64", dimensions: try fields.int("dimensions", 1...width),
+            inputs: inputs, pooling: pooling, isBase64: format == "base64",
+            dimensions: try fields.int("dimensions", 1...width),
             isNormalized: try fields.bool("normalize") ?? true, compute: try common.compute(effort: nil))
     }
 
@@ -109,7 +110,8 @@ struct TokenRoutes {
             return try await withDeadline(seconds: state.configuration.timeout) {
                 try await place.wait()
                 return try await state.llm.embed(
-                    request.inputs, pooling: request.pooling, normalize: request.isNormalized, routing: request.compute.choice)
+                    request.inputs, pooling: request.pooling, normalize: request.isNormalized,
+                    routing: request.compute.choice)
             }
         }
         let count = result.promptTokens.reduce(0, +)
@@ -140,7 +142,8 @@ struct TokenRoutes {
 
     /// Little-endian floats, as openai-python asks for them.
     private static func base64(_ vector: [Float]) -> String {
-        Data(vector.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }).base64EncodedString()
+        Data(vector.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } })
+            .base64EncodedString()
     }
 
     private func inputs(_ fields: JSONFields) throws -> [[Int32]] {
@@ -165,7 +168,8 @@ struct TokenRoutes {
         return try elements.map { element in
             if let text = document.string(element) { return try tokens(text) }
             guard let ids = document.array(element) else {
-                throw APIError.invalid("'input': expected a text or token ids, found \(fields.found(element))", param: "input")
+                throw APIError.invalid(
+                    "'input': expected a text or token ids, found \(fields.found(element))", param: "input")
             }
             return try tokens(ids)
         }

@@ -240,6 +240,7 @@ export class AnswerView {
   grow(parent, text, painter) {
     const from = parent.drawn ?? 0;
     if (text.length > from) painter.put(parent, text.slice(from), from, text.length);
+    painter.flush();
     parent.drawn = text.length;
   }
 

@@ -48,14 +48,28 @@ export class Painter {
     this.tokens = tokens;
     this.mostExperts = mostExperts;
     this.coloured = false;
+    this.target = null;
+    this.parts = [];
+  }
+
+  /** To be called before anything else is added to the element that text was put into, and at the end. */
+  flush() {
+    if (!this.target) return;
+    const last = this.target.lastChild;
+    const text = this.parts.join("");
+    if (last?.nodeType === Node.TEXT_NODE) last.appendData(text);
+    else this.target.append(document.createTextNode(text));
+    this.target = null;
+    this.parts = [];
   }
 
   /** Appends `shown`, which stands for [a, b) of the source. */
   put(parent, shown, a, b) {
     if (!this.coloured) {
-      const last = parent.lastChild;
-      if (last?.nodeType === Node.TEXT_NODE) last.appendData(shown);
-      else parent.append(document.createTextNode(shown));
+      // In one piece: to add to a text node copies all of it.
+      if (this.target !== parent) this.flush();
+      this.target = parent;
+      this.parts.push(shown);
       return;
     }
     const { ends, experts: values } = this.tokens;
@@ -141,13 +155,11 @@ export class MarkdownView {
       case "heading": {
         // The page has its own headings above these.
         const made = element(`h${Math.min(block.key + 2, 6)}`, `level${block.key}`);
-        made.dir = "auto";
         this.fill(made, block.lines, block.tail);
         return made;
       }
       case "paragraph": {
         const made = element("p");
-        made.dir = "auto";
         this.fill(made, block.lines, block.tail);
         return made;
       }
@@ -199,7 +211,6 @@ export class MarkdownView {
     block.cells.forEach((cell, i) => {
       const made = element(block.key, block.align[i] === "left" ? "" : block.align[i]);
       if (block.key === "th") made.scope = "col";
-      made.dir = "auto";
       this.fill(made, [cell], block.tail && i === block.cells.length - 1);
       row.append(made);
     });
@@ -250,6 +261,7 @@ export class MarkdownView {
       if (from < line.text.length) this.painter.put(parent, line.text.slice(from), line.at + from, line.at + line.text.length);
       at += line.text.length;
     });
+    this.painter.flush();
     block.text = block.lines.map((line) => line.text).join("\n");
   }
 
@@ -267,11 +279,14 @@ export class MarkdownView {
       while (line + 1 < starts.length && starts[line + 1] <= index) line += 1;
       return lines[line].at + index - starts[line];
     };
-    const stack = [parent];
+    // Apart from the page. (Direction is the style sheet's: with dir="auto", each addition looks through the whole paragraph.)
+    const apart = document.createDocumentFragment();
+    const stack = [apart];
     let skipped = 0;
     let inLink = false;
     for (const event of inline(text, open)) {
       const top = stack[stack.length - 1];
+      if (event.t !== "text") this.painter.flush();
       switch (event.t) {
         case "text":
           this.painter.put(top, event.show ?? text.slice(event.a, event.b), place(event.a), place(event.a) + event.b - event.a);
@@ -279,7 +294,7 @@ export class MarkdownView {
         case "code": {
           const made = element("code");
           text.slice(event.a, event.b).split("\n").reduce((at, piece, i) => {
-            if (i > 0) made.append(document.createTextNode(" "));
+            if (i > 0) this.painter.put(made, " ", place(at - 1), place(at - 1) + 1);
             if (piece) this.painter.put(made, piece, place(at), place(at) + piece.length);
             return at + piece.length + 1;
           }, event.a);
@@ -315,6 +330,8 @@ export class MarkdownView {
           break;
       }
     }
+    this.painter.flush();
+    parent.append(apart);
   }
 }
 
