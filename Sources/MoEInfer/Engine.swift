@@ -31,6 +31,9 @@ package actor Engine {
     private var draftBatch = ForwardBatch()
     private var policies = PolicyNumbers()
     private let costs: ExpertCosts
+    private let shares: StepShares
+    /// By slice of the step under way.
+    private var weights: [Double] = []
     /// Of the step under way.
     private var work = EngineFigures.Work()
     private var pressure = 0
@@ -54,6 +57,7 @@ package actor Engine {
         self.rowsBesideDecoding = rowsBesideDecoding
         self.contextLength = contextLength
         costs = ExpertCosts(configuration)
+        shares = StepShares(configuration)
         figures = EngineFigures(blockCount: blocks.blockCount, blockSize: blocks.blockSize)
     }
 
@@ -240,18 +244,32 @@ package actor Engine {
     /// - Throws: what the model throws, before any sequence has changed.
     private func run(_ slices: [Scheduler.Slice]) throws {
         fillBatch(slices)
+        // What each slice has evaluated is known afterwards: from here on.
+        weights.removeAll(keepingCapacity: true)
+        for slice in slices { weights.append(-Double(evaluations(slice))) }
         let (logits, seconds) = try runner.run(batch)
+        var totalWeight = 0.0
+        for (index, slice) in slices.enumerated() {
+            guard let sequence = sequences[slice.id] else { continue }
+            let drafted = sequence.draft?.tokens.count ?? 0
+            weights[index] = shares.weight(
+                rows: slice.range.count, logits: sequence.wanted(of: slice).logits.count,
+                evaluations: evaluations(slice) + Int(weights[index]))
+            // Drafted rows count as the row before them.
+            totalWeight += weights[index] * (1 + Double(drafted) / Double(slice.range.count))
+        }
         let promptRows = slices.reduce(0) { $0 + ($1.phase == .prefill ? $1.range.count : 0) }
         pace.record(decoding: slices.count { $0.phase == .decode }, prompt: promptRows, seconds: seconds)
 
         let width = runner.vocabularySize
         var (row, hiddenRow) = (0, 0)
-        for slice in slices {
+        for (index, slice) in slices.enumerated() {
             guard let sequence = sequences[slice.id] else { continue }
             let drafted = sequence.draft?.tokens.count ?? 0
-            let secondsPerRow = seconds / Double(batch.count)
+            let share = seconds * weights[index] / totalWeight
+            let secondsPerRow = share / Double(slice.range.count)
             if !slice.isReplay {
-                sequence.statistics.addForward(seconds: secondsPerRow * Double(slice.range.count))
+                sequence.statistics.addForward(seconds: share)
                 if slice.phase == .prefill { work.promptTokens += slice.range.count }
             }
             let wanted = sequence.wanted(of: slice)
@@ -293,6 +311,10 @@ package actor Engine {
             case .failure(let error): fail(sequence, error)
             }
         }
+    }
+
+    private func evaluations(_ slice: Scheduler.Slice) -> Int {
+        sequences[slice.id]?.statistics.evaluations.evaluations ?? 0
     }
 
     /// Lets those sequences draft that do so with the model, and takes from the others what there is no room for.

@@ -98,7 +98,7 @@ public struct GenerationResult: Sendable {
         public let completionTokens: Int
         /// nil for a dense model.
         public let moe: MoEUsage?
-        /// The model's time for it: of steps that it shared with others, its share of their rows.
+        /// The model's time for it: of steps that it shared with others, its share by the weights that it used.
         public let modelSeconds: Double
         /// nil unless the request asked for it.
         public let speculation: SpeculationUsage?

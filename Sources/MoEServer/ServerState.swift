@@ -19,6 +19,8 @@ final class ServerState: Sendable {
     let metrics: ServerMetrics
     let modelName: String
     let chatFormat: ChatFormat
+    /// Of requests that do not say it.
+    let defaultPolicy: any RoutingPolicy
     let created = Int(Date.now.timeIntervalSince1970)
     let started = ContinuousClock.now
     private let draining = Atomic(false)
@@ -41,7 +43,7 @@ final class ServerState: Sendable {
             logger.info("the model has no chat template: conversations are written as a dialogue")
         }
         for floor in keys.floors + [configuration.floor] { _ = try llm.operatingPoint(floor) }
-        _ = try llm.routing(named: configuration.routing)
+        defaultPolicy = try llm.routing(named: configuration.routing, allowingFiles: true)
     }
 
     var isDraining: Bool {

@@ -56,6 +56,9 @@ import Testing
             #expect(evaluations <= budget && evaluations > budget / 2)
             let small = try await server.post("/v1/completions", #"{"prompt":"The city was","moe":{"budget":3}}"#)
             #expect(small.status == 400)
+            let stream = try await server.post(
+                "/v1/completions", #"{"prompt":"The city was","stream":true,"moe":{"budget":3}}"#)
+            #expect(stream.status == 400)
         }
     }
 

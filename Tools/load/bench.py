@@ -25,7 +25,8 @@ from client import Prompts, generate, percentile  # noqa: E402
 def start(options, started: dict):
     """Both servers: as many threads, places and tokens of context each. Into `started`, so that a failure leaves none behind."""
     slots = max(options.clients)
-    each = options.long + options.tokens + 64 if options.mixed else options.prompt + options.tokens + 64
+    # Prompts are cut by words: some come out longer than asked for.
+    each = round(1.7 * (options.long if options.mixed else options.prompt)) + max(options.tokens, options.mixed_tokens) + 64
     logs = options.output
     threads = {"OMP_NUM_THREADS": str(options.threads), "OPENBLAS_NUM_THREADS": str(options.threads), "MOE_THREADS": str(options.threads)}
     ours = serving.MoEServer("--batch", slots, "--queue", 4 * slots, "--context", each, "--cache", slots * each, "--threads", options.threads, *options.option,

@@ -170,8 +170,8 @@ async def soak(server, options) -> dict:
     records, wrong, watch, began, warmed = [], [], Watch(server), time.monotonic(), 0.0
     watcher = asyncio.create_task(watch.run(began))
     # Warm: all memory that the largest phase needs has been touched once. Then every phase twice, so that drift shows between equals.
-    print(f"soak: the cache is filled, for {warm / 2:.0f} s at most", file=sys.stderr, flush=True)
-    await fill(server, traffic, warm / 2)
+    print("soak: the cache is filled", file=sys.stderr, flush=True)
+    await fill(server, traffic, max(60, warm / 2))
     for clients, seconds in [(max(PHASES), warm)] + [(count, each) for count in PHASES * 2]:
         watch.phase = clients
         if clients == max(PHASES) and not warmed:

@@ -14,6 +14,11 @@ struct GenerationResponder: Sendable {
     let state: ServerState
 
     func respond(_ request: GenerationRequest, endpoint: String, context: ServerContext) async throws -> Response {
+        var request = request
+        if let budget = request.budget {
+            // Never exceeded by all answers together.
+            for index in request.plans.indices { request.plans[index].generation.budget = budget / request.plans.count }
+        }
         try check(request.plans)
         let places = try state.admission.enter(
             key: context.rights.name, priority: context.rights.priority + request.priority,
@@ -28,7 +33,7 @@ struct GenerationResponder: Sendable {
             guardian: RecordGuard(record, state.metrics),
             runs: zip(request.plans, places).map { AnswerRun(state: state, record: record, plan: $0, place: $1) },
             watch: try await ConnectionWatch.of(context.channel), channel: context.channel)
-        return request.isStreamed ? job.stream() : try await job.response()
+        return request.isStreamed ? try await job.stream() : try await job.response()
     }
 
     /// In words that clients look for.
@@ -175,16 +180,8 @@ private struct Job: Sendable {
         case pause
     }
 
-    func stream() -> Response {
-        var headers: HTTPFields = [
-            .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
-            HTTPField.Name("x-accel-buffering")!: "no",
-        ]
-        headers[HTTPField.Name("x-moe-operating-point")!] = headerSafe(request.operatingPoint)
-        return Response(status: .ok, headers: headers, body: ResponseBody { writer in try await write(to: &writer) })
-    }
-
-    private func write(to writer: inout any ResponseBodyWriter) async throws {
+    /// The head is not sent before it is known that something runs, or waits: who is refused by the engine gets a status that says so.
+    func stream() async throws -> Response {
         // Bounded by the answers' own lengths, should the client not read.
         let (items, continuation) = AsyncStream<Item>.makeStream()
         let producer = Task {
@@ -197,10 +194,36 @@ private struct Job: Sendable {
             }
             continuation.finish()
         }
+        let timer = Task {
+            try await Task.sleep(for: .milliseconds(250))
+            continuation.yield(.pause)
+        }
+        var iterator = items.makeAsyncIterator()
+        let first = await iterator.next() ?? .failed(CancellationError())
+        timer.cancel()
+        if case .failed(let error) = first { throw error }
+
+        var headers: HTTPFields = [
+            .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
+            HTTPField.Name("x-accel-buffering")!: "no",
+        ]
+        headers[HTTPField.Name("x-moe-operating-point")!] = headerSafe(request.operatingPoint)
+        return Response(
+            status: .ok, headers: headers,
+            body: ResponseBody { writer in
+                defer { producer.cancel() }
+                try await write(first, items, pause: { continuation.yield(.pause) }, to: &writer)
+            })
+    }
+
+    private func write(
+        _ first: Item, _ items: AsyncStream<Item>, pause: @escaping @Sendable () -> Void,
+        to writer: inout any ResponseBodyWriter
+    ) async throws {
         let pauses = Task {
             while true {
                 try await Task.sleep(for: .seconds(state.configuration.keepAliveSeconds))
-                continuation.yield(.pause)
+                pause()
             }
         }
         // Who does not read at all holds his connection no longer than an answer may take.
@@ -209,31 +232,36 @@ private struct Job: Sendable {
             try await channel.close()
         }
         defer {
-            producer.cancel()
             pauses.cancel()
             closing.cancel()
         }
         var encoder = request.format.stream(facts)
         var isQuiet = false
         try await write(encoder.begin(), to: &writer)
-        for await item in items {
-            var events: [ServerSentEvent] = []
-            switch item {
-            case .event(let event, let choice): events = encoder.encode(event, choice: choice)
-            case .end(let output, let choice): events = encoder.end(output, choice: choice)
-            case .finished(let outputs): events = encoder.finish(outputs)
-            case .failed(is CancellationError): throw CancellationError()
-            case .failed(let error): events = encoder.fail(APIError(any: error, logger: state.logger))
-            case .pause:
+        var (next, iterator) = (Optional(first), items.makeAsyncIterator())
+        while let item = next {
+            if case .pause = item {
                 if isQuiet { try await writer.write(ByteBuffer(string: ": still here\n\n")) }
                 isQuiet = true
-                continue
+            } else {
+                isQuiet = false
+                try await write(try encode(item, &encoder), to: &writer)
             }
-            if !events.isEmpty { isQuiet = false }
-            try await write(events, to: &writer)
+            next = await iterator.next()
         }
         try Task.checkCancellation()
         try await writer.finish(nil)
+    }
+
+    private func encode(_ item: Item, _ encoder: inout any StreamEncoder) throws -> [ServerSentEvent] {
+        switch item {
+        case .event(let event, let choice): encoder.encode(event, choice: choice)
+        case .end(let output, let choice): encoder.end(output, choice: choice)
+        case .finished(let outputs): encoder.finish(outputs)
+        case .failed(is CancellationError): throw CancellationError()
+        case .failed(let error): encoder.fail(APIError(any: error, logger: state.logger))
+        case .pause: []
+        }
     }
 
     private func write(_ events: [ServerSentEvent], to writer: inout any ResponseBodyWriter) async throws {

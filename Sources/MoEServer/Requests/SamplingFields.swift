@@ -169,7 +169,8 @@ struct SamplingFields {
         var compute = Compute(name: name)
         compute.budget = try moe?.int("budget", 1...Int.max)
         do {
-            var policy = try state.llm.routing(named: name)
+            var policy =
+                name == state.configuration.routing ? state.defaultPolicy : try state.llm.routing(named: name)
             if policy.batchPolicy != nil {
                 throw APIError.invalid("'moe.routing': '\(name)' makes answers depend on one another", param: "moe.routing")
             }
