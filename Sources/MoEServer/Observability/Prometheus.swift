@@ -42,6 +42,11 @@ public final class Prometheus: MetricsFactory, Sendable {
     /// - Parameter help: what a metric means, by its name.
     public init(help: [String: String] = [:]) { self.help = help }
 
+    /// Sets a counter that somebody else counts.
+    func setCounter(_ name: String, to value: Double) {
+        families.withLock { $0[name, default: Family(kind: .counter)].series[""] = .number(value) }
+    }
+
     /// Seconds from a millisecond to ten minutes, in steps of about 2.
     static let secondBounds = [
         0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600,

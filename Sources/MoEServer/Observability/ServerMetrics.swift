@@ -87,6 +87,7 @@ final class ServerMetrics: Sendable {
         promptTokens.increment(by: usage.promptTokens - usage.cachedTokens)
         cachedTokens.increment(by: usage.cachedTokens)
         generatedTokens.increment(by: usage.completionTokens)
+        degraded.increment(by: usage.degradedTokens)
         if let moe = usage.moe {
             evaluations.increment(by: moe.expertEvaluations)
             experts.record(moe.meanExperts)
@@ -105,7 +106,8 @@ final class ServerMetrics: Sendable {
     // MARK: Text
 
     /// - Parameter gauges: name, labels and value of what is asked for rather than counted.
-    func text(gauges: [(name: String, labels: [(String, String)], value: Double)]) -> String {
+    func text(preemptions: Int, gauges: [(name: String, labels: [(String, String)], value: Double)]) -> String {
+        registry.setCounter("moe_preemptions_total", to: Double(preemptions))
         for gauge in gauges { Meter(label: gauge.name, dimensions: gauge.labels, factory: registry).set(gauge.value) }
         if let bytes = Self.residentBytes {
             Meter(label: "process_resident_memory_bytes", dimensions: [], factory: registry).set(Double(bytes))

@@ -13,6 +13,6 @@ struct OpenAPIDescription {
 extension Server {
     /// Method and path of all endpoints, as `GET /v1/requests/:id`.
     package var endpoints: [String] {
-        ServerRoutes(state: state).router().routes.map { "\($0.method.rawValue) \($0.path)" }
+        ServerRoutes(state: state).router().routes.filter { $0.method != .head }.map { "\($0.method.rawValue) \($0.path)" }
     }
 }

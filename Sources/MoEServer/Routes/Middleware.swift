@@ -112,7 +112,6 @@ struct Authentication: RouterMiddleware {
             throw APIError.unauthenticated("a key is needed: Authorization: Bearer KEY")
         }
         guard let rights = state.keys.rights(of: key) else { throw APIError.unauthenticated("the key is not known") }
-        var context = context
         context.rights = rights
         if request.method == .post { try state.keys.charge(rights) }
         return try await next(request, context)

@@ -12,7 +12,14 @@ struct ServerContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     let channel: any Channel
     var requestID = ""
-    var rights = KeyRights.everyone
+    /// Who asks. Shared with the contexts of outer middleware, which log it.
+    var rights: KeyRights {
+        get { owner.rights.withLock { $0 } }
+        nonmutating set { owner.rights.withLock { $0 = newValue } }
+    }
+    private let owner = Owner()
+
+    private final class Owner: Sendable { let rights = Mutex(KeyRights.everyone) }
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)

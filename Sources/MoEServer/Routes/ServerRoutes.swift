@@ -10,7 +10,7 @@ struct ServerRoutes {
     let state: ServerState
 
     func router() -> Router<ServerContext> {
-        let router = Router(context: ServerContext.self)
+        let router = Router(context: ServerContext.self, options: [.autoGenerateHeadEndpoints])
         let table = EndpointTable()
         router.middlewares.add(RequestFrame(state: state, table: table))
         if !state.configuration.corsOrigins.isEmpty {
@@ -45,6 +45,7 @@ struct ServerRoutes {
         json("/tokenize") { fields, _ in try tokens.tokenize(fields) }
         json("/detokenize") { fields, _ in try tokens.detokenize(fields) }
         router.post("/v1/embeddings") { request, context in
+            if state.isDraining { throw APIError.unavailable("the server is shutting down") }
             let embedding = try await request.read(state) { try tokens.embedding($0, context.rights) }
             return Response(json: try await tokens.embed(embedding, context: context))
         }
@@ -73,7 +74,7 @@ struct ServerRoutes {
             get("/") { _, _ in try PageRoutes.file("index.html") }
             get("/web/:name") { _, context in try PageRoutes.file(try context.parameters.require("name")) }
         }
-        table.fill(router.routes.map { ($0.path.description, $0.method) })
+        table.fill(router.routes.filter { $0.method != .head }.map { ($0.path.description, $0.method) })
         return router
     }
 }

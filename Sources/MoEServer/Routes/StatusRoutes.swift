@@ -101,14 +101,15 @@ struct StatusRoutes {
         func block(_ name: String, _ value: Int) -> (name: String, labels: [(String, String)], value: Double) {
             ("moe_kv_blocks", [("state", name)], Double(value))
         }
-        let text = state.metrics.text(gauges: [
-            ("moe_running", [], Double(engine.running)), ("moe_waiting", [], Double(engine.waiting)),
-            ("moe_queued", [], Double(state.admission.counts.waiting)),
-            ("moe_preemptions_total", [], Double(engine.preemptions)),
-            ("moe_pressure_level", [], Double(engine.pressure)),
-            block("free", engine.blocks.free), block("cached", engine.blocks.cached),
-            block("used", engine.blocks.total - engine.blocks.free),
-        ])
+        let text = state.metrics.text(
+            preemptions: engine.preemptions,
+            gauges: [
+                ("moe_running", [], Double(engine.running)), ("moe_waiting", [], Double(engine.waiting)),
+                ("moe_queued", [], Double(state.admission.counts.waiting)),
+                ("moe_pressure_level", [], Double(engine.pressure)),
+                block("free", engine.blocks.free), block("cached", engine.blocks.cached),
+                block("used", engine.blocks.total - engine.blocks.free),
+            ])
         return Response(
             status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
             body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
