@@ -19,18 +19,33 @@ final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Send
 
     private struct State {
         var isClosed = false
+        /// Requests whose head has come and whose answer has not ended.
+        var open = 0
+        /// Requests so far, and whether the last one's body is still on its way.
+        var count = 0
+        var isReading = false
         var nextID = 0
         var actions: [Int: @Sendable () -> Void] = [:]
         var answer = Answer.none
     }
 
     private let state = Mutex(State())
+    /// For the rest of a body that nobody wants any more: the answer was an error.
+    private let restTimeout: TimeAmount
+
+    init(restTimeout: TimeAmount) { self.restTimeout = restTimeout }
 
     // MARK: Channel
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if case .head = unwrapInboundIn(data) {
-            state.withLock { if $0.answer == .none { $0.answer = .expected } }
+        switch unwrapInboundIn(data) {
+        case .head:
+            state.withLock { state in
+                (state.open, state.count, state.isReading) = (state.open + 1, state.count + 1, true)
+                if state.answer == .none { state.answer = .expected }
+            }
+        case .body: break
+        case .end: state.withLock { $0.isReading = false }
         }
         context.fireChannelRead(data)
     }
@@ -40,7 +55,13 @@ final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Send
         case .head(let head):
             let isStream = head.headerFields[.contentType]?.hasPrefix("text/event-stream") == true
             state.withLock { $0.answer = isStream ? .events : .other }
-        case .end: state.withLock { $0.answer = .none }
+        case .end:
+            let unread = state.withLock { state -> Int? in
+                state.open -= 1
+                state.answer = state.open > 0 ? .expected : .none
+                return state.isReading ? state.count : nil
+            }
+            if let unread { closeUnlessRead(unread, context) }
         case .body: break
         }
         context.write(data, promise: promise)
@@ -51,6 +72,14 @@ final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Send
             probe(context)
         }
         context.fireUserInboundEventTriggered(event)
+    }
+
+    /// A body that keeps dripping after its answer must not hold the connection.
+    private func closeUnlessRead(_ request: Int, _ context: ChannelHandlerContext) {
+        let channel = context.channel
+        context.eventLoop.scheduleTask(in: restTimeout) { [self] in
+            if state.withLock({ $0.isReading && $0.count == request }) { channel.close(promise: nil) }
+        }
     }
 
     private func probe(_ context: ChannelHandlerContext) {
@@ -95,6 +124,11 @@ final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Send
     }
 
     static func of(_ channel: any Channel) async throws -> ConnectionWatch {
-        try await channel.pipeline.handler(type: ConnectionWatch.self).get()
+        do {
+            return try await channel.pipeline.handler(type: ConnectionWatch.self).get()
+        } catch {
+            // The channel is gone already.
+            throw CancellationError()
+        }
     }
 }

@@ -57,7 +57,7 @@ public struct Server: Sendable {
         let configuration = state.configuration
         let http = HTTPServerBuilder.http1(
             configuration: .init(
-                additionalChannelHandlers: [ConnectionWatch()],
+                additionalChannelHandlers: [ConnectionWatch(restTimeout: .seconds(10))],
                 // A body that does not arrive is told so first.
                 idleTimeout: .nanoseconds(Int64((configuration.readTimeout + 1) * 1e9))))
         var quiet = state.logger

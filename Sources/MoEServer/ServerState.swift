@@ -3,6 +3,7 @@
 import Foundation
 import Logging
 import MoEChat
+import MoEGrammar
 import MoEInfer
 import MoEJSON
 import MoEModel
@@ -54,6 +55,26 @@ final class ServerState: Sendable {
     var rates: TokenRates { currentRates.withLock { $0 } }
     func updateRates(_ change: (inout TokenRates) -> Void) { currentRates.withLock { change(&$0) } }
 
+    // MARK: Grammars
+
+    /// Grammars of the last requests, by their text: what was prepared for one serves the next.
+    private let grammars = Mutex<[(text: String, grammar: Grammar)]>([])
+
+    func grammar(_ text: String, make: () throws(GrammarError) -> Grammar) throws(GrammarError) -> Grammar {
+        let known = grammars.withLock { entries -> Grammar? in
+            guard let index = entries.firstIndex(where: { $0.text == text }) else { return nil }
+            entries.append(entries.remove(at: index))
+            return entries[entries.count - 1].grammar
+        }
+        if let known { return known }
+        let grammar = try make()
+        grammars.withLock { entries in
+            entries.append((text, grammar))
+            if entries.count > 32 { entries.removeFirst() }
+        }
+        return grammar
+    }
+
     // MARK: Bodies
 
     /// Counts bytes of a body that arrived; all bodies together are bounded.
@@ -79,10 +100,8 @@ final class ServerState: Sendable {
     /// What load makes of a routing, step by step down to a floor. A policy that a request has spelled out stays what it is.
     func fallbacks(after name: String, floor: String) -> [any RoutingPolicy] {
         guard configuration.objectiveMilliseconds != nil else { return [] }
-        guard let start = Self.points.firstIndex(of: name == "native" ? "parity" : name),
-            let end = Self.points.firstIndex(of: floor), start < end
-        else { return [] }
-        return Self.points[(start + 1)...end].compactMap { try? llm.operatingPoint($0) }
+        guard Self.points.contains(name) || name == "native" else { return [] }
+        return (try? llm.fallbacks(below: name == "native" ? "parity" : name, downTo: floor)) ?? []
     }
 
     /// Seconds until a full server may have a place: what requests took lately.

@@ -180,6 +180,19 @@ import Testing
         }
     }
 
+    /// A page of another origin must be able to read what went wrong.
+    @Test func errorsMayBeReadByAllowedPages() async throws {
+        var configuration = ServerConfiguration()
+        configuration.corsOrigins = ["https://a.example"]
+        try await TestServer.with(configuration: configuration) { server in
+            let refused = try await server.post("/v1/completions", "{", headers: ["Origin": "https://a.example"])
+            #expect(refused.status == 400)
+            #expect(refused.headers["access-control-allow-origin"] == "https://a.example")
+            let other = try await server.post("/v1/completions", "{", headers: ["Origin": "https://b.example"])
+            #expect(other.headers["access-control-allow-origin"] == nil)
+        }
+    }
+
     @Test func keysAreAskedFor() async throws {
         var configuration = ServerConfiguration()
         configuration.key = "secret"

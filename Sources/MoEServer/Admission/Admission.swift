@@ -80,10 +80,9 @@ package final class Admission: Sendable {
     package var counts: (running: Int, waiting: Int) { state.withLock { ($0.queue.runningCount, $0.queue.waitingCount) } }
     /// How long the one that waits longest has waited; 0 when none does.
     package var oldestSeconds: Double {
-        state.withLock { state in
-            let oldest = state.places.values.compactMap { $0.place?.time }.min()
-            return oldest.map { (ContinuousClock.now - $0) / .seconds(1) } ?? 0
-        }
+        // Let go of after the lock: the last reference to a place gives it back.
+        let places = state.withLock { $0.places.values.compactMap(\.place) }
+        return places.map(\.time).min().map { (ContinuousClock.now - $0) / .seconds(1) } ?? 0
     }
     package var isFull: Bool { state.withLock { !$0.queue.hasRoom(for: 1) } }
 

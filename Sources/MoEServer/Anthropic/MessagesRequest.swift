@@ -33,7 +33,7 @@ struct MessagesRequest {
             guard let schema = format.member("schema") else {
                 throw APIError.invalid("'\(format.name("schema"))' is missing", param: format.name("schema"))
             }
-            conversation.grammar = try SamplingFields.grammar(schema: format.text(schema), param: format.name("schema"))
+            conversation.grammar = try state.grammar(schema: format.text(schema), param: format.name("schema"))
         }
         let compute = try common.compute(effort: effort)
         if let thinking = try fields.object("thinking") {
@@ -155,17 +155,20 @@ struct MessagesFormat: ResponseFormat {
 
     func error(_ error: APIError) -> JSONTree { error.anthropicJSON }
 
-    private static func stopReason(_ output: Output) -> JSONTree {
+    /// Of the request's own: a format may have others.
+    private func stopText(_ output: Output) -> String? {
+        output.generation.stopText.flatMap { stops.contains($0) ? $0 : nil }
+    }
+
+    private func stopReason(_ output: Output) -> JSONTree {
         switch output.finishReason {
-        case .stop: output.generation.stopText == nil ? "end_turn" : "stop_sequence"
+        case .stop: stopText(output) == nil ? "end_turn" : "stop_sequence"
         case .length: "max_tokens"
         case .toolCalls: "tool_use"
         }
     }
 
-    private static func stopSequence(_ output: Output) -> JSONTree {
-        output.generation.stopText.map { .string($0) } ?? .null
-    }
+    private func stopSequence(_ output: Output) -> JSONTree { stopText(output).map { .string($0) } ?? .null }
 
     private static func usage(_ outputs: [Output], _ facts: ResponseFacts) -> JSONTree {
         let usage = facts.usage(outputs)
@@ -192,12 +195,12 @@ struct MessagesFormat: ResponseFormat {
         }
         return [
             "id": .string(facts.id), "type": "message", "role": "assistant", "model": .string(facts.model),
-            "content": .array(content), "stop_reason": Self.stopReason(output), "stop_sequence": Self.stopSequence(output),
+            "content": .array(content), "stop_reason": stopReason(output), "stop_sequence": stopSequence(output),
             "usage": Self.usage(outputs, facts),
         ]
     }
 
-    func stream(_ facts: ResponseFacts) -> any StreamEncoder { Stream(facts: facts) }
+    func stream(_ facts: ResponseFacts) -> any StreamEncoder { Stream(format: self, facts: facts) }
 
     private struct Stream: StreamEncoder {
         private enum Block: Equatable {
@@ -205,11 +208,12 @@ struct MessagesFormat: ResponseFormat {
             case call(Int)
         }
 
+        let format: MessagesFormat
         let facts: ResponseFacts
         private var open: Block?
         private var count = 0
 
-        init(facts: ResponseFacts) { self.facts = facts }
+        init(format: MessagesFormat, facts: ResponseFacts) { (self.format, self.facts) = (format, facts) }
 
         private func event(_ name: String, _ members: JSONMembers) -> ServerSentEvent {
             var json: JSONMembers = ["type": .string(name)]
@@ -274,8 +278,8 @@ struct MessagesFormat: ResponseFormat {
                     "message_delta",
                     [
                         "delta": [
-                            "stop_reason": MessagesFormat.stopReason(outputs[0]),
-                            "stop_sequence": MessagesFormat.stopSequence(outputs[0]),
+                            "stop_reason": format.stopReason(outputs[0]),
+                            "stop_sequence": format.stopSequence(outputs[0]),
                         ],
                         "usage": MessagesFormat.usage(outputs, facts),
                     ]), event("message_stop", [:]),

@@ -137,6 +137,8 @@ public final class Prometheus: MetricsFactory, Sendable {
                 switch current {
                 case .number: current = .number(value)
                 case .histogram(var histogram):
+                    // So that there is one owner, and nothing is copied.
+                    current = .number(0)
                     histogram.add(value)
                     current = .histogram(histogram)
                 }

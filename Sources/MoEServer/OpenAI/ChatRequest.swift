@@ -205,7 +205,11 @@ struct Conversation {
         switch choice {
         case .auto: break
         case .none: tools = []
-        case .forced(let wanted): forced = try ForcedCall(tools: wanted)
+        case .forced(let wanted):
+            let state = state
+            forced = try ForcedCall(tools: wanted) { schema throws(GrammarError) in
+                try state.grammar("json " + schema) { () throws(GrammarError) in try Grammar(jsonSchema: schema) }
+            }
         }
         var options = ChatOptions(generation: generation)
         options.format = state.chatFormat
@@ -228,6 +232,8 @@ struct Conversation {
         if let forced {
             plan.reading = .call(forced)
             plan.generation.grammar = forced.grammar
+            // A call ends where its grammar does: a stop text within it would leave half of one.
+            (plan.generation.sampling.stop, plan.generation.sampling.stopTokens) = ([], [])
         } else if let grammar {
             plan.reading = .text
             plan.generation.grammar = grammar

@@ -40,6 +40,8 @@ struct CompletionRequest {
         var sampling = try common.sampling(maxTokens: 16, names: ["max_tokens", "max_completion_tokens"])
         sampling.logprobs = try logprobs()
         if echo { sampling.promptLogprobs = sampling.logprobs }
+        // Evaluations ask for one token only to score the prompt, and count on it: also where it would end the text.
+        if sampling.logprobs != nil, sampling.maxTokens == 1 { sampling.ignoreEOS = true }
         let compute = try common.compute(effort: try fields.string("reasoning_effort"))
         var generation = compute.options(sampling)
         generation.grammar = try common.grammar()

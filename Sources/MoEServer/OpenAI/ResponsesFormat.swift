@@ -98,8 +98,12 @@ struct ResponsesFormat: ResponseFormat {
         private var open: Item?
         private var done: [JSONTree] = []
         private var logprobs: [TokenLogprobs] = []
+        /// Of what is done: calls that turned out not to be any, whose text followed.
+        private var abandoned: Set<Int> = []
 
         init(format: ResponsesFormat, facts: ResponseFacts) { (self.format, self.facts) = (format, facts) }
+
+        private var items: [JSONTree] { done.indices.filter { !abandoned.contains($0) }.map { done[$0] } }
 
         private mutating func event(_ name: String, _ members: JSONMembers) -> ServerSentEvent {
             var json: JSONMembers = ["type": .string("response.\(name)"), "sequence_number": .int(number)]
@@ -140,7 +144,11 @@ struct ResponsesFormat: ResponseFormat {
                 call.arguments += fragment
                 open = .call(id: id, call)
                 return [event("function_call_arguments.delta", place(id, ["delta": .string(fragment)]))]
-            case .callEnded, .callAbandoned: return close(status: "completed")
+            case .callEnded: return close(status: "completed")
+            case .callAbandoned:
+                let events = close(status: "incomplete")
+                abandoned.insert(done.count - 1)
+                return events
             }
         }
 
@@ -225,11 +233,11 @@ struct ResponsesFormat: ResponseFormat {
 
         mutating func finish(_ outputs: [Output]) -> [ServerSentEvent] {
             let status = ResponsesFormat.status(outputs[0])
-            return [event(status, ["response": format.response(outputs[0], items: done, facts, status: status)])]
+            return [event(status, ["response": format.response(outputs[0], items: items, facts, status: status)])]
         }
 
         mutating func fail(_ error: APIError) -> [ServerSentEvent] {
-            [event("failed", ["response": format.response(nil, items: done, facts, status: "failed", error: error)])]
+            [event("failed", ["response": format.response(nil, items: items, facts, status: "failed", error: error)])]
         }
     }
 }

@@ -52,12 +52,12 @@ struct ResponsesRequest {
         guard let format = try fields.object("text")?.object("format") else { return nil }
         switch try format.required("type") {
         case "text": return nil
-        case "json_object": return try SamplingFields.grammar(schema: #"{"type":"object"}"#, param: "text.format")
+        case "json_object": return try state.grammar(schema: #"{"type":"object"}"#, param: "text.format")
         case "json_schema":
             guard let schema = format.member("schema") else {
                 throw .invalid("'text.format.schema' is missing", param: "text.format.schema")
             }
-            return try SamplingFields.grammar(schema: format.text(schema), param: "text.format.schema")
+            return try state.grammar(schema: format.text(schema), param: "text.format.schema")
         case let type:
             throw .invalid(
                 "'text.format.type': expected text, json_object or json_schema, found '\(type)'", param: "text.format")
@@ -66,7 +66,13 @@ struct ResponsesRequest {
 
     /// What the response repeats of the request.
     private func echo(_ sampling: SamplingOptions) -> JSONMembers {
-        func given(_ name: String, _ otherwise: JSONTree) -> JSONTree { fields.member(name).map(fields.json) ?? otherwise }
+        // What is large is not repeated: it would be kept as long as the answer takes.
+        func given(_ name: String, _ otherwise: JSONTree) -> JSONTree {
+            guard let json = fields.member(name).map(fields.json), json.bytes.count <= SamplingFields.schemaLimit else {
+                return otherwise
+            }
+            return json
+        }
         return [
             "instructions": given("instructions", .null), "max_output_tokens": given("max_output_tokens", .null),
             "metadata": given("metadata", [:]), "parallel_tool_calls": given("parallel_tool_calls", true),
@@ -88,9 +94,7 @@ struct ResponsesRequest {
         var messages: [ChatMessage] = []
         /// Calls and reasoning are items of their own here, and parts of the assistant's message for templates.
         func assistant(_ change: (inout ChatMessage) -> Void) {
-            if messages.last?.role != "assistant"
-                || messages.last?.content != nil && !(messages.last?.toolCalls.isEmpty ?? true)
-            {
+            if messages.last?.role != "assistant" {
                 messages.append(ChatMessage(role: "assistant", content: nil))
             }
             change(&messages[messages.count - 1])

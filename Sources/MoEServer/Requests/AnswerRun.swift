@@ -3,6 +3,7 @@
 import Logging
 import MoEChat
 import MoEInfer
+import Synchronization
 
 /// Makes one answer, from its place in the queue to its last token.
 struct AnswerRun: Sendable {
@@ -14,17 +15,21 @@ struct AnswerRun: Sendable {
     /// - Parameter emit: called in order, never after the return.
     /// - Throws: `CancellationError`, ``APIError``, or what the engine throws.
     func run(_ emit: @escaping @Sendable (OutputEvent) -> Void) async throws -> Output {
-        var tokens = plan.tokens.count
-        defer { place.finish(tokens: tokens) }
+        let generated = TokenCount()
+        defer { place.finish(tokens: plan.tokens.count + generated.value.load(ordering: .relaxed)) }
         try await place.wait()
         record.begin()
-        var output = try await read(emit)
+        var output = try await read { event in
+            if case .token = event { generated.value.add(1, ordering: .relaxed) }
+            emit(event)
+        }
         output.promptIndex = plan.promptIndex
         // A stream that was cancelled may end without an error.
         try Task.checkCancellation()
-        tokens += output.generation.tokens.count
         return output
     }
+
+    private final class TokenCount: Sendable { let value = Atomic(0) }
 
     private func read(_ emit: @escaping @Sendable (OutputEvent) -> Void) async throws -> Output {
         switch plan.reading {
@@ -70,7 +75,8 @@ struct AnswerRun: Sendable {
                 return Output(
                     message: ChatMessage(
                         role: "assistant", content: nil, toolCalls: reader.call.map { [$0] } ?? []),
-                    finishReason: result.finishReason == .length ? .length : .toolCalls, generation: result)
+                    finishReason: result.finishReason == .length ? .length : reader.call == nil ? .stop : .toolCalls,
+                    generation: result)
             }
         }
         throw CancellationError()

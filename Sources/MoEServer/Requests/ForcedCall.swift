@@ -14,7 +14,12 @@ package struct ForcedCall: Sendable {
     package let grammar: Grammar
 
     /// - Throws: ``APIError`` for parameters that are no schema, or one that is not supported.
-    package init(tools: [ToolDefinition]) throws(APIError) {
+    package init(
+        tools: [ToolDefinition],
+        grammar make: (_ schema: String) throws(GrammarError) -> Grammar = { schema throws(GrammarError) in
+            try Grammar(jsonSchema: schema)
+        }
+    ) throws(APIError) {
         self.tools = tools
         func parameters(_ tool: ToolDefinition) -> String { tool.parameters ?? #"{"type":"object","properties":{}}"# }
         let bytes = tools.reduce(0) { $0 + parameters($1).utf8.count }
@@ -26,7 +31,7 @@ package struct ForcedCall: Sendable {
         // Each is compiled on its own first, so that an error names the tool.
         for tool in tools {
             do throws(GrammarError) {
-                _ = try Grammar(jsonSchema: parameters(tool))
+                _ = try make(parameters(tool))
             } catch {
                 throw .invalid("the parameters of tool '\(tool.name)': \(error)", param: "tools")
             }
@@ -45,7 +50,7 @@ package struct ForcedCall: Sendable {
                 })
         ]
         do throws(GrammarError) {
-            grammar = try Grammar(jsonSchema: String(decoding: schema.bytes, as: UTF8.self))
+            grammar = try make(String(decoding: schema.bytes, as: UTF8.self))
         } catch {
             throw .invalid("the tools' parameters cannot be put together: \(error)", param: "tools")
         }

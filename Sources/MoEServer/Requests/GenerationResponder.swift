@@ -148,6 +148,8 @@ private struct Job: Sendable {
         let status: RequestRecord.Status = error is CancellationError ? .cancelled : .failed
         let error = error is CancellationError ? nil : APIError(any: error, logger: state.logger)
         guard record.end(status, error: error) else { return }
+        // What was generated was paid for, also by who left.
+        state.keys.charge(rights, tokens: facts.promptTokens + record.snapshot.tokens)
         state.metrics.countEnd(status, seconds: record.elapsed)
         log(status == .cancelled ? "cancelled" : "failed", error.map { ["error": "\($0.message)"] } ?? [:])
     }

@@ -106,12 +106,12 @@ struct SamplingFields {
         if let format = try fields.object("response_format") {
             switch try format.required("type") {
             case "text": return nil
-            case "json_object": return try Self.grammar(schema: #"{"type":"object"}"#, param: "response_format")
+            case "json_object": return try state.grammar(schema: #"{"type":"object"}"#, param: "response_format")
             case "json_schema":
                 guard let named = try format.object("json_schema"), let schema = named.member("schema") else {
                     throw .invalid("'response_format.json_schema.schema' is missing", param: "response_format")
                 }
-                return try Self.grammar(schema: named.text(schema), param: "response_format.json_schema.schema")
+                return try state.grammar(schema: named.text(schema), param: "response_format.json_schema.schema")
             case let type:
                 throw .invalid(
                     "'response_format.type': expected text, json_object or json_schema, found '\(type)'",
@@ -119,14 +119,19 @@ struct SamplingFields {
             }
         }
         if let text = try fields.string("grammar"), !text.isEmpty {
-            do throws(GrammarError) { return try Grammar(gbnf: text) } catch {
+            guard text.utf8.count <= Self.schemaLimit else {
+                throw .invalid("'grammar': more than \(Self.schemaLimit) bytes", param: "grammar")
+            }
+            do throws(GrammarError) {
+                return try state.grammar("gbnf " + text) { () throws(GrammarError) in try Grammar(gbnf: text) }
+            } catch {
                 throw .invalid("'grammar': \(error)", param: "grammar")
             }
         }
         for name in ["json_schema", "guided_json"] {
             if let schema = fields.member(name) {
                 let text = fields.document.string(schema) ?? fields.text(schema)
-                return try Self.grammar(schema: text, param: name)
+                return try state.grammar(schema: text, param: name)
             }
         }
         return nil
@@ -134,16 +139,6 @@ struct SamplingFields {
 
     /// Bytes of a schema: what takes longer to prepare than an answer to write is refused.
     static let schemaLimit = 64 << 10
-
-    static func grammar(schema: String, param: String) throws(APIError) -> Grammar {
-        guard schema.utf8.count <= schemaLimit else {
-            throw .invalid(
-                "'\(param)': a schema of \(schema.utf8.count) bytes; expected at most \(schemaLimit)", param: param)
-        }
-        do throws(GrammarError) { return try Grammar(jsonSchema: schema) } catch {
-            throw .invalid("'\(param)': \(error)", param: param)
-        }
-    }
 
     // MARK: Compute
 
@@ -201,6 +196,20 @@ struct SamplingFields {
             throw .invalid(
                 "'reasoning_effort': expected none, minimal, low, medium, high or xhigh, found '\(effort)'",
                 param: "reasoning_effort")
+        }
+    }
+}
+
+extension ServerState {
+    func grammar(schema: String, param: String) throws(APIError) -> Grammar {
+        let limit = SamplingFields.schemaLimit
+        guard schema.utf8.count <= limit else {
+            throw .invalid("'\(param)': a schema of \(schema.utf8.count) bytes; expected at most \(limit)", param: param)
+        }
+        do throws(GrammarError) {
+            return try grammar("json " + schema) { () throws(GrammarError) in try Grammar(jsonSchema: schema) }
+        } catch {
+            throw .invalid("'\(param)': \(error)", param: param)
         }
     }
 }

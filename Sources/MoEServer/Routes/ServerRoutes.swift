@@ -12,10 +12,11 @@ struct ServerRoutes {
     func router() -> Router<ServerContext> {
         let router = Router(context: ServerContext.self, options: [.autoGenerateHeadEndpoints])
         let table = EndpointTable()
-        router.middlewares.add(RequestFrame(state: state, table: table))
+        // Around the frame, so that pages can read errors as well.
         if !state.configuration.corsOrigins.isEmpty {
             router.middlewares.add(CrossOrigin(origins: state.configuration.corsOrigins))
         }
+        router.middlewares.add(RequestFrame(state: state, table: table))
         router.middlewares.add(Authentication(state: state))
 
         let generation = GenerationResponder(state: state)

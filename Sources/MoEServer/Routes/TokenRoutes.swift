@@ -93,11 +93,15 @@ struct TokenRoutes {
         guard ["float", "base64"].contains(format) else {
             throw fields.wrong("encoding_format", expected: "float or base64")
         }
+        let compute = try common.compute(effort: nil)
+        guard compute.budget == nil else {
+            throw APIError.invalid("'moe.budget': embeddings have none; use 'moe.max_experts'", param: "moe.budget")
+        }
         let width = state.llm.hiddenSize
         return Embedding(
             inputs: inputs, pooling: pooling, isBase64: format == "base64",
             dimensions: try fields.int("dimensions", 1...width),
-            isNormalized: try fields.bool("normalize") ?? true, compute: try common.compute(effort: nil))
+            isNormalized: try fields.bool("normalize") ?? true, compute: compute)
     }
 
     func embed(_ request: Embedding, context: ServerContext) async throws -> JSONTree {
