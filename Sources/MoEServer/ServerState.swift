@@ -24,51 +24,61 @@ final class ServerState: Sendable {
     let defaultPolicy: any RoutingPolicy
     let created = Int(Date.now.timeIntervalSince1970)
     let started = ContinuousClock.now
-    private let draining = Atomic(false)
-    /// Bytes of bodies that are being read.
-    private let bodyBytes = Atomic(0)
-    private let currentRates = Mutex(TokenRates())
+    private let changing = Changing()
+
+    /// Apart, because an initialiser that may fail cannot hold atomics of its own: Swift 6.3 does not compile it.
+    private final class Changing: Sendable {
+        let isDraining = Atomic(false)
+        /// Bytes of bodies that are being read.
+        let bodyBytes = Atomic(0)
+        let rates = Mutex(TokenRates())
+        /// Of the last requests, by their text.
+        let grammars = Mutex<[(text: String, grammar: Grammar)]>([])
+    }
 
     /// - Throws: ``SettingsError`` or ``RequestError`` for what the configuration names and is not there.
     init(llm: LLM, modelName: String, configuration: ServerConfiguration, logger: Logger) throws {
-        (self.llm, self.configuration, self.logger) = (llm, configuration, logger)
-        self.modelName = configuration.name ?? modelName
         let keys = try APIKeys(file: configuration.keysFile, key: configuration.key)
-        self.keys = keys
+        for floor in keys.floors + [configuration.floor] { _ = try llm.operatingPoint(floor) }
+        let defaultPolicy = try llm.routing(named: configuration.routing, allowingFiles: true)
+        let chatFormat = try Self.chatFormat(of: llm, logger)
+
+        (self.llm, self.configuration, self.logger, self.keys) = (llm, configuration, logger, keys)
+        (self.defaultPolicy, self.chatFormat) = (defaultPolicy, chatFormat)
+        self.modelName = configuration.name ?? modelName
         admission = Admission(slots: llm.batchLimit, limit: configuration.queueLimit) { keys.concurrency(of: $0) }
         metrics = ServerMetrics()
+    }
+
+    private static func chatFormat(of llm: LLM, _ logger: Logger) throws -> ChatFormat {
         do {
-            chatFormat = try llm.chatFormat
+            return try llm.chatFormat
         } catch let error as ChatFormatError where error.kind == .noTemplate {
-            chatFormat = .plain
             logger.info("the model has no chat template: conversations are written as a dialogue")
+            return .plain
         }
-        for floor in keys.floors + [configuration.floor] { _ = try llm.operatingPoint(floor) }
-        defaultPolicy = try llm.routing(named: configuration.routing, allowingFiles: true)
     }
 
     var isDraining: Bool {
-        get { draining.load(ordering: .relaxed) }
-        set { draining.store(newValue, ordering: .relaxed) }
+        get { changing.isDraining.load(ordering: .relaxed) }
+        set { changing.isDraining.store(newValue, ordering: .relaxed) }
     }
 
-    var rates: TokenRates { currentRates.withLock { $0 } }
-    func updateRates(_ change: (inout TokenRates) -> Void) { currentRates.withLock { change(&$0) } }
+    var rates: TokenRates { changing.rates.withLock { $0 } }
+    func updateRates(_ change: (inout TokenRates) -> Void) { changing.rates.withLock { change(&$0) } }
 
     // MARK: Grammars
 
-    /// Grammars of the last requests, by their text: what was prepared for one serves the next.
-    private let grammars = Mutex<[(text: String, grammar: Grammar)]>([])
-
+    /// What was prepared for one request serves the next one with the same text.
     func grammar(_ text: String, make: () throws(GrammarError) -> Grammar) throws(GrammarError) -> Grammar {
-        let known = grammars.withLock { entries -> Grammar? in
+        let known = changing.grammars.withLock { entries -> Grammar? in
             guard let index = entries.firstIndex(where: { $0.text == text }) else { return nil }
             entries.append(entries.remove(at: index))
             return entries[entries.count - 1].grammar
         }
         if let known { return known }
         let grammar = try make()
-        grammars.withLock { entries in
+        changing.grammars.withLock { entries in
             entries.append((text, grammar))
             if entries.count > 32 { entries.removeFirst() }
         }
@@ -81,13 +91,13 @@ final class ServerState: Sendable {
     /// - Throws: ``APIError`` 503 where there are too many; they are not counted then.
     func takeBody(_ count: Int) throws(APIError) {
         let limit = max(256 << 20, 2 * configuration.bodyLimit)
-        guard bodyBytes.add(count, ordering: .relaxed).newValue <= limit else {
+        guard changing.bodyBytes.add(count, ordering: .relaxed).newValue <= limit else {
             giveBody(count)
             throw .unavailable("too many large requests at once")
         }
     }
 
-    func giveBody(_ count: Int) { bodyBytes.subtract(count, ordering: .relaxed) }
+    func giveBody(_ count: Int) { changing.bodyBytes.subtract(count, ordering: .relaxed) }
 
     // MARK: Load
 

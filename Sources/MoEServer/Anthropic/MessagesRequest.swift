@@ -22,6 +22,7 @@ struct MessagesRequest {
             throw APIError.invalid("'max_tokens' is missing", param: "max_tokens")
         }
         var sampling = try common.sampling(maxTokens: maxTokens, names: [])
+        _ = try fields.array("stop_sequences")
         sampling.stop = try fields.strings("stop_sequences", limit: 64) ?? []
         guard sampling.stop.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 4096 }) else {
             throw fields.wrong("stop_sequences", expected: "texts of 1 to 4096 bytes")

@@ -17,6 +17,7 @@ for try await event in llm.generate(arguments[2], options: options) {
     switch event {
     case .token(let token): print(token.text, terminator: "")
     case .text(let text): print(text, terminator: "")
+    case .prompt: break
     case .finished(let result):
         print("\n\(result.usage.completionTokens) tokens, \(result.usage.moe?.meanExperts ?? 0) experts per token")
     }
