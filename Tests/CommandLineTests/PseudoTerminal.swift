@@ -62,7 +62,7 @@ final class PseudoTerminal {
 
     /// Waits until `text` is shown after what was expected before.
     /// - Returns: whether it was.
-    func expect(_ text: String, seconds: Double = 30) async -> Bool {
+    func expect(_ text: String, seconds: Double = 120) async -> Bool {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while true {
             read()
@@ -76,7 +76,7 @@ final class PseudoTerminal {
     }
 
     /// Waits until the program has ended.
-    func exitCode(seconds: Double = 30) async -> Int32? {
+    func exitCode(seconds: Double = 120) async -> Int32? {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while process.isRunning {
             read()
