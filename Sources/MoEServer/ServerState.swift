@@ -85,6 +85,10 @@ final class ServerState: Sendable {
         return grammar
     }
 
+    func grammar(jsonSchema schema: String) throws(GrammarError) -> Grammar {
+        try grammar("json " + schema) { () throws(GrammarError) in try Grammar(jsonSchema: schema) }
+    }
+
     // MARK: Bodies
 
     /// Counts bytes of a body that arrived; all bodies together are bounded.

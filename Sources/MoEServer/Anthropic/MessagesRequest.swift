@@ -23,10 +23,7 @@ struct MessagesRequest {
         }
         var sampling = try common.sampling(maxTokens: maxTokens, names: [])
         _ = try fields.array("stop_sequences")
-        sampling.stop = try fields.strings("stop_sequences", limit: 64) ?? []
-        guard sampling.stop.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 4096 }) else {
-            throw fields.wrong("stop_sequences", expected: "texts of 1 to 4096 bytes")
-        }
+        sampling.stop = try common.stops("stop_sequences")
         let output = try fields.object("output_config")
         let effort = try output?.string("effort")
         let (format, older) = (try output?.object("format"), try fields.object("output_format"))
@@ -154,8 +151,6 @@ struct MessagesFormat: ResponseFormat {
     let idPrefix = "msg_"
     let stops: [String]
 
-    func error(_ error: APIError) -> JSONTree { error.anthropicJSON }
-
     /// Of the request's own: a format may have others.
     private func stopText(_ output: Output) -> String? {
         output.generation.stopText.flatMap { stops.contains($0) ? $0 : nil }
@@ -177,7 +172,7 @@ struct MessagesFormat: ResponseFormat {
             "input_tokens": .int(usage.promptTokens - usage.cachedTokens),
             "cache_read_input_tokens": .int(usage.cachedTokens),
             "cache_creation_input_tokens": 0, "output_tokens": .int(usage.completionTokens),
-            "moe": usage.moe(cost: facts.state.cost(modelSeconds: usage.modelSeconds)),
+            "moe": facts.moeJSON(usage),
         ]
     }
 

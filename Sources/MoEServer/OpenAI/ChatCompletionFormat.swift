@@ -103,15 +103,7 @@ struct ChatCompletionFormat: ResponseFormat {
         }
 
         mutating func finish(_ outputs: [Output]) -> [ServerSentEvent] {
-            var events: [ServerSentEvent] = []
-            if facts.request.includesUsage {
-                var json = ChatCompletionFormat.head(facts, object: "chat.completion.chunk")
-                json["choices"] = []
-                json["usage"] = facts.usageJSON(outputs)
-                json["timings"] = facts.timings(outputs)
-                events.append(ServerSentEvent(.object(json)))
-            }
-            return events + [.done]
+            facts.lastEvents(outputs, head: ChatCompletionFormat.head(facts, object: "chat.completion.chunk"))
         }
 
         mutating func fail(_ error: APIError) -> [ServerSentEvent] { [ServerSentEvent(error.json), .done] }
@@ -148,15 +140,7 @@ struct ChatCompletionFormat: ResponseFormat {
                     "finish_reason": finishReason.map { .string($0.rawValue) } ?? .null,
                 ]
             ]
-            if facts.request.continuousUsage {
-                let prompt = facts.promptTokens
-                json["usage"] = [
-                    "prompt_tokens": .int(prompt), "completion_tokens": .int(tokens), "total_tokens": .int(prompt + tokens),
-                ]
-            } else if facts.request.includesUsage {
-                json["usage"] = .null
-            }
-            if let experts { json["moe"] = ["mean_experts": .double(experts)] }
+            facts.addFigures(to: &json, tokens: tokens, experts: experts)
             return ServerSentEvent(.object(json))
         }
     }

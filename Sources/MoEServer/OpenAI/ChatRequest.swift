@@ -206,10 +206,7 @@ struct Conversation {
         case .auto: break
         case .none: tools = []
         case .forced(let wanted):
-            let state = state
-            forced = try ForcedCall(tools: wanted) { schema throws(GrammarError) in
-                try state.grammar("json " + schema) { () throws(GrammarError) in try Grammar(jsonSchema: schema) }
-            }
+            forced = try ForcedCall(tools: wanted, grammar: state.grammar(jsonSchema:))
         }
         var options = ChatOptions(generation: generation)
         options.format = state.chatFormat

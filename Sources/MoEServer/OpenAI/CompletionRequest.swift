@@ -193,15 +193,7 @@ struct CompletionFormat: ResponseFormat {
         mutating func end(_ output: Output, choice: Int) -> [ServerSentEvent] { [chunk(choice, "", output.finishReason)] }
 
         mutating func finish(_ outputs: [Output]) -> [ServerSentEvent] {
-            var events: [ServerSentEvent] = []
-            if facts.request.includesUsage {
-                var json = CompletionFormat.head(facts)
-                json["choices"] = []
-                json["usage"] = facts.usageJSON(outputs)
-                json["timings"] = facts.timings(outputs)
-                events.append(ServerSentEvent(.object(json)))
-            }
-            return events + [.done]
+            facts.lastEvents(outputs, head: CompletionFormat.head(facts))
         }
 
         mutating func fail(_ error: APIError) -> [ServerSentEvent] { [ServerSentEvent(error.json), .done] }
@@ -217,15 +209,7 @@ struct CompletionFormat: ResponseFormat {
                     "finish_reason": finishReason.map { .string($0.rawValue) } ?? .null,
                 ]
             ]
-            if facts.request.continuousUsage {
-                json["usage"] = [
-                    "prompt_tokens": .int(facts.promptTokens), "completion_tokens": .int(tokens),
-                    "total_tokens": .int(facts.promptTokens + tokens),
-                ]
-            } else if facts.request.includesUsage {
-                json["usage"] = .null
-            }
-            if let experts { json["moe"] = ["mean_experts": .double(experts)] }
+            facts.addFigures(to: &json, tokens: tokens, experts: experts)
             return ServerSentEvent(.object(json))
         }
     }

@@ -58,7 +58,7 @@ struct ResponsesFormat: ResponseFormat {
             "output_tokens": .int(usage.completionTokens),
             "output_tokens_details": ["reasoning_tokens": .int(usage.reasoningTokens)],
             "total_tokens": .int(usage.promptTokens + usage.completionTokens),
-            "moe": usage.moe(cost: facts.state.cost(modelSeconds: usage.modelSeconds)),
+            "moe": facts.moeJSON(usage),
         ]
     }
 

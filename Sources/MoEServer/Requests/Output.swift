@@ -71,11 +71,6 @@ protocol ResponseFormat: Sendable {
     var idPrefix: String { get }
     func response(_ outputs: [Output], _ facts: ResponseFacts) -> JSONTree
     func stream(_ facts: ResponseFacts) -> any StreamEncoder
-    func error(_ error: APIError) -> JSONTree
-}
-
-extension ResponseFormat {
-    func error(_ error: APIError) -> JSONTree { error.json }
 }
 
 /// Writes a stream's events, in the order in which things happen.

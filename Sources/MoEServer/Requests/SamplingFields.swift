@@ -51,10 +51,7 @@ struct SamplingFields {
         if let penalty = try fields.float("presence_penalty", -2...2) { sampling.presencePenalty = penalty }
         if let penalty = try fields.float("frequency_penalty", -2...2) { sampling.frequencyPenalty = penalty }
         sampling.seed = try seed() ?? UInt64.random(in: 0...(1 << 53))
-        sampling.stop = try fields.strings("stop", limit: 64) ?? []
-        guard sampling.stop.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 4096 }) else {
-            throw fields.wrong("stop", expected: "texts of 1 to 4096 bytes")
-        }
+        sampling.stop = try stops("stop")
         if let elements = try fields.array("stop_token_ids") {
             guard elements.count <= 4096, let ids = fields.ids(elements) else {
                 throw fields.wrong("stop_token_ids", expected: "at most 4096 token ids")
@@ -65,6 +62,15 @@ struct SamplingFields {
         sampling.ignoreEOS = try fields.bool("ignore_eos") ?? false
         sampling.logitBias = try logitBias()
         return sampling
+    }
+
+    /// Texts that end an answer.
+    func stops(_ name: String) throws(APIError) -> [String] {
+        let stops = try fields.strings(name, limit: 64) ?? []
+        guard stops.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 4096 }) else {
+            throw fields.wrong(name, expected: "texts of 1 to 4096 bytes")
+        }
+        return stops
     }
 
     /// Any whole number; negative ones as their two's complement. -1 is what some clients send for none.
@@ -207,7 +213,7 @@ extension ServerState {
             throw .invalid("'\(param)': a schema of \(schema.utf8.count) bytes; expected at most \(limit)", param: param)
         }
         do throws(GrammarError) {
-            return try grammar("json " + schema) { () throws(GrammarError) in try Grammar(jsonSchema: schema) }
+            return try grammar(jsonSchema: schema)
         } catch {
             throw .invalid("'\(param)': \(error)", param: param)
         }

@@ -99,6 +99,33 @@ extension ResponseFacts {
         return usage.json(cost: state.cost(modelSeconds: usage.modelSeconds))
     }
 
+    /// In the shape of `usage.moe`.
+    func moeJSON(_ usage: UsageSummary) -> JSONTree { usage.moe(cost: state.cost(modelSeconds: usage.modelSeconds)) }
+
+    /// What a chunk of OpenAI's older streams says beside its choices.
+    /// - Parameter tokens: generated so far.
+    func addFigures(to json: inout JSONMembers, tokens: Int, experts: Double?) {
+        if request.continuousUsage {
+            json["usage"] = [
+                "prompt_tokens": .int(promptTokens), "completion_tokens": .int(tokens),
+                "total_tokens": .int(promptTokens + tokens),
+            ]
+        } else if request.includesUsage {
+            json["usage"] = .null
+        }
+        if let experts { json["moe"] = ["mean_experts": .double(experts)] }
+    }
+
+    /// The end of OpenAI's older streams: usage without a choice, where it was asked for, and the word that they end with.
+    func lastEvents(_ outputs: [Output], head: JSONMembers) -> [ServerSentEvent] {
+        guard request.includesUsage else { return [.done] }
+        var json = head
+        json["choices"] = []
+        json["usage"] = usageJSON(outputs)
+        json["timings"] = timings(outputs)
+        return [ServerSentEvent(.object(json)), .done]
+    }
+
     func timings(_ outputs: [Output]) -> JSONTree {
         guard let timings = outputs.first?.generation.timings else { return .null }
         return [
