@@ -131,6 +131,8 @@ import Testing
         #expect(await terminal.expect("> "))
         terminal.send("Hello\r")
         #expect(await terminal.expect("(cut off"))
+        // Keys that come before the program reads them again are the terminal's to lose.
+        #expect(await terminal.expect("> "))
         terminal.send("\u{4}")
         #expect(await terminal.exitCode() == 0)
         let text = try String(contentsOf: file, encoding: .utf8)
