@@ -16,6 +16,7 @@
 package final class GrammarAutomaton {
     package let trie: TokenTrie
     let grammar: Pushdown
+    private let memory: GrammarMemory
     /// By reference of the grammar: the token that it names.
     let references: [Int32]
 
@@ -54,7 +55,7 @@ package final class GrammarAutomaton {
     package private(set) var start: Int32 = 0
 
     /// - Throws: ``GrammarError`` for a token that the vocabulary does not have.
-    package init(_ grammar: Grammar, trie: TokenTrie) throws(GrammarError) {
+    package init(_ grammar: Grammar, trie: TokenTrie, memory: GrammarMemory = GrammarMemory()) throws(GrammarError) {
         self.grammar = grammar.pushdown
         self.trie = trie
         var references: [Int32] = []
@@ -70,6 +71,8 @@ package final class GrammarAutomaton {
         }
         self.references = references
         walkStates = .allocate(capacity: trie.longest + 1)
+        self.memory = memory
+        memory.enter()
         reset()
     }
 
@@ -78,12 +81,15 @@ package final class GrammarAutomaton {
         grammar = other.grammar
         references = other.references
         walkStates = .allocate(capacity: trie.longest + 1)
+        memory = other.memory
+        memory.enter()
         reset()
     }
 
     deinit {
         rows.deallocate()
         walkStates.deallocate()
+        memory.leave()
     }
 
     private func reset() {
@@ -387,7 +393,7 @@ package final class GrammarAutomaton {
             + 24 * (unions.count + truncated.count) + masks.byteCount
     }
     /// Whether it is time to go on with a new one (``moved(_:)``).
-    package var isFull: Bool { byteCount > GrammarLimits.memory }
+    package var isFull: Bool { byteCount > memory.share }
 
     /// A new automaton that knows `state` and nothing else, and the state's number there.
     package func moved(_ state: Int32) -> (GrammarAutomaton, Int32) {

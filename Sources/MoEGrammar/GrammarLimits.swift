@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Synchronization
+
 /// What keeps a hostile grammar from taking more than its share of memory and time.
 enum GrammarLimits {
     /// Bytes of a grammar or a schema.
@@ -22,11 +24,23 @@ enum GrammarLimits {
     /// Places in the grammar at which a text may be at once.
     static let places = 8192
     /// Steps for one token mask.
-    static let work = 30_000_000
-    /// Bytes of states, contexts and masks that are kept.
-    static let memory = 96 << 20
+    static let work = 5_000_000
     /// Alternatives of one schema, with all its allOf and anyOf multiplied out.
     static let alternatives = 512
     /// States of a pattern's automaton.
     static let patternStates = 4000
+}
+
+/// Memory that automata share: each keeps its part of states, contexts and masks, and begins anew where that is full. As many grammars
+/// as there are requests take no more than one.
+package final class GrammarMemory: Sendable {
+    private let total: Int
+    private let users = Atomic(0)
+
+    /// - Parameter total: bytes.
+    package init(total: Int = 96 << 20) { self.total = total }
+
+    var share: Int { total / max(1, users.load(ordering: .relaxed)) }
+    func enter() { users.add(1, ordering: .relaxed) }
+    func leave() { users.subtract(1, ordering: .relaxed) }
 }

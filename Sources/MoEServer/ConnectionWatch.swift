@@ -2,6 +2,7 @@
 
 import HTTPTypes
 import NIOCore
+import NIOHTTP1
 import NIOHTTPTypes
 import Synchronization
 
@@ -36,6 +37,16 @@ final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Send
     init(restTimeout: TimeAmount) { self.restTimeout = restTimeout }
 
     // MARK: Channel
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let pipeline = context.pipeline.syncOperations
+        do {
+            let decoder = try pipeline.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)
+            try pipeline.addHandler(OldClients(), position: .after(decoder.handler))
+        } catch {
+            context.fireErrorCaught(error)
+        }
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {

@@ -105,16 +105,13 @@ final class ServerState: Sendable {
 
     // MARK: Load
 
-    /// Operating points from dear to cheap.
-    private static let points = ["exact", "parity", "balanced", "fast"]
-
     /// How far pressure can rise until nothing gets cheaper.
-    var pressureLevels: Int { Self.points.count - 1 }
+    var pressureLevels: Int { OperatingPoint.names.count - 1 }
 
     /// What load makes of a routing, step by step down to a floor. A policy that a request has spelled out stays what it is.
     func fallbacks(after name: String, floor: String) -> [any RoutingPolicy] {
         guard configuration.objectiveMilliseconds != nil else { return [] }
-        guard Self.points.contains(name) || name == "native" else { return [] }
+        guard OperatingPoint.names.contains(name) || name == "native" else { return [] }
         return (try? llm.fallbacks(below: name == "native" ? "parity" : name, downTo: floor)) ?? []
     }
 

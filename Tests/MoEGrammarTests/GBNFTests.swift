@@ -96,4 +96,23 @@ func accepts(_ grammar: Grammar, _ text: String) throws -> Bool {
             try GrammarAutomaton(try Grammar(gbnf: "root ::= <u>"), trie: trie)
         }
     }
+
+    /// As many grammars in use as there may be requests: together they keep what one may keep, and say the same as one alone.
+    @Test func automataShareTheirMemory() throws {
+        let grammar = try Grammar(gbnf: #"root ::= "[" (root ("," root)*)? "]""#)
+        func walk(_ matcher: GrammarMatcher) throws {
+            for text in [String(repeating: "[", count: 1000), String(repeating: "]", count: 999), ",[[],[]]]"] {
+                for byte in text.utf8 { #expect(try matcher.accept(Int32(byte))) }
+            }
+            #expect(matcher.isComplete && !matcher.takesMore)
+        }
+        let alone = GrammarMatcher(try GrammarAutomaton(grammar, trie: byteTrie))
+        try walk(alone)
+        let memory = GrammarMemory(total: 8 * alone.byteCount / 3)
+        let matchers = try (0..<8).map { _ in GrammarMatcher(try GrammarAutomaton(grammar, trie: byteTrie, memory: memory))
+        }
+        for matcher in matchers { try walk(matcher) }
+        let total = matchers.reduce(0) { $0 + $1.byteCount }
+        #expect(total < 4 * alone.byteCount, "\(total) bytes of eight, \(alone.byteCount) of one")
+    }
 }

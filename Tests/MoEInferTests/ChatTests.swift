@@ -142,6 +142,37 @@ import Testing
         #expect(content == plain?.text && result?.message.content == content)
     }
 
+    /// Clients that run one call at a time get the first; what the others took was generated all the same.
+    @Test(arguments: [true, false]) func laterCallsAreLeftOutWhereOneIsWanted(parallel: Bool) async throws {
+        let llm = try await LLM.load(EngineTests.model)
+        var options = ChatOptions()
+        options.format = try ChatFormat(
+            template: """
+                {{ messages[0].content }}{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}<tool_call>
+                {"name": <function-name>, "arguments": <args-json-object>}
+                </tool_call>{% endif %}
+                """, name: "t", of: llm)
+        options.allowsParallelCalls = parallel
+        options.generation.sampling.maxTokens = 300
+        let call = { (city: String) in #"<tool_call>{\"name\": \"f\", \"arguments\": {\"city\": \"\#(city)\"}}</tool_call>"#
+        }
+        options.generation.grammar = try Grammar(gbnf: "root ::= \"\(call("Oslo"))\" \"\(call("Rome"))\"")
+        var (began, ended, result) = ([Int](), [Int](), ChatResult?.none)
+        let tool = ToolDefinition(name: "f", description: nil, parameters: nil)
+        for try await event in llm.chat([Self.user("Hello")], tools: [tool], options: options) {
+            switch event {
+            case .toolCallBegan(let index, _, _): began.append(index)
+            case .toolCallEnded(let index): ended.append(index)
+            case .finished(let final): result = final
+            default: break
+            }
+        }
+        #expect(began == (parallel ? [0, 1] : [0]) && ended == began)
+        #expect(result?.finishReason == .toolCalls)
+        #expect(result?.message.toolCalls.map(\.arguments) == began.map { #"{"city": "\#(["Oslo", "Rome"][$0])"}"# })
+        #expect(result?.generation.text.contains("Rome") == true)
+    }
+
     @Test func whatThePromptOpensIsReasoning() async throws {
         let llm = try await LLM.load(EngineTests.model)
         var options = ChatOptions()

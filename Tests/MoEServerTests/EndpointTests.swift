@@ -193,6 +193,22 @@ import Testing
         }
     }
 
+    /// Without keys, a page that somebody looks at must not be able to let this machine work for it.
+    @Test func otherHostsPagesMayNotCallWhereThereAreNoKeys() async throws {
+        let cases: [([String: String], Int)] = [
+            (["Origin": "https://a.example"], 403), (["Origin": "http://localhost:1"], 403),
+            (["Origin": "https://a.example", "Sec-Fetch-Site": "cross-site"], 403),
+            (["Origin": "https://a.example", "Sec-Fetch-Site": "same-origin"], 200),
+            (["Origin": "http://localhost"], 200), (["Origin": "vscode-webview://1"], 200), ([:], 200),
+        ]
+        try await TestServer.with { server in
+            for (headers, expected) in cases {
+                let status = try await server.post("/tokenize", #"{"prompt":"x"}"#, headers: headers).status
+                #expect(status == expected, "\(headers)")
+            }
+        }
+    }
+
     @Test func keysAreAskedFor() async throws {
         var configuration = ServerConfiguration()
         configuration.key = "secret"
@@ -229,6 +245,52 @@ import Testing
             let status = try await server.get("/moe/status").json()
             #expect(status["queued"] as? Int == 0)
             #expect(status["active"] as? Int == 0)
+        }
+    }
+
+    /// What became of who left can be asked for, with what was spent until then.
+    @Test func aRecordSaysWhatWasSpentOnWhoLeft() async throws {
+        try await TestServer.with { server in
+            let connection = try server.connect()
+            try connection.request(
+                "POST", "/v1/completions", headers: ["x-request-id": "leaver"],
+                body: #"{"prompt":"Once upon a time","max_tokens":480,"ignore_eos":true,"stream":true,"temperature":0}"#)
+            _ = try await RawConnection.off {
+                _ = try connection.head()
+                return try connection.line()
+            }
+            connection.close()
+            #expect(try await server.becomesIdle())
+            var record: [String: Any] = [:]
+            for _ in 0..<500 {
+                record = try await server.get("/v1/requests/leaver").json()
+                if record["status"] as? String == "cancelled" { break }
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            #expect(record["status"] as? String == "cancelled")
+            let usage = try #require(record["usage"] as? [String: Any])
+            #expect(usage["completion_tokens"] as? Int == record["tokens"] as? Int)
+            #expect((usage["prompt_tokens"] as? Int ?? 0) > 0)
+        }
+    }
+
+    /// HTTP/1.0 has no chunks, and its answers end with their connection; so does a client's that says "close", in any letters.
+    @Test(arguments: [("1.0", ""), ("1.0", "Connection: keep-alive\r\n"), ("1.1", "Connection: Close\r\n")])
+    func connectionsAreClosedWhereTheClientExpectsIt(version: String, header: String) async throws {
+        try await TestServer.with { server in
+            for isStreamed in [false, true] {
+                let body = "{\"prompt\":\"Once\",\"max_tokens\":4,\"stream\":\(isStreamed)}"
+                let connection = try server.connect(timeout: 20)
+                let text = try await RawConnection.off {
+                    try connection.send(
+                        "POST /v1/completions HTTP/\(version)\r\nHost: localhost\r\n\(header)Content-Length: \(body.utf8.count)\r\n\r\n"
+                            + body)
+                    return try connection.rest()
+                }
+                #expect(text.hasPrefix("HTTP/\(version) 200"))
+                #expect(text.contains("transfer-encoding: chunked") == (version == "1.1" && isStreamed))
+                #expect(text.contains(isStreamed ? "data: [DONE]\n\n" : "\"completion_tokens\":4"))
+            }
         }
     }
 

@@ -95,6 +95,13 @@ final class RawConnection: @unchecked Sendable {
         return Array(buffer[..<count])
     }
 
+    /// All that comes until the other side closes.
+    func rest() throws -> String {
+        while try fill() {}
+        defer { buffer = [] }
+        return String(decoding: buffer, as: UTF8.self)
+    }
+
     func head() throws -> (status: Int, headers: [String: String]) {
         let words = try line().split(separator: " ")
         guard words.count >= 2, let status = Int(words[1]) else { throw Failure(what: "no status line") }

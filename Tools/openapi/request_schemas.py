@@ -99,7 +99,7 @@ TOOL_CHOICE = any_of(
 TOOLS = {
     "tools": array(ref("Tool")),
     "tool_choice": said(TOOL_CHOICE, "`required`, or a tool's name: the answer is a call, by any model."),
-    "parallel_tool_calls": said(FLAG, "Read, and without effect: the model's own notation decides how many calls an answer has."),
+    "parallel_tool_calls": said(FLAG, "False: calls after an answer's first are left out of it."),
 }
 
 CHAT = asked({"messages": array(ref("Message"), low=1)}, {
@@ -189,7 +189,8 @@ CONVERSATION_OF_BLOCKS = {
         "system": any_of(TEXT, array(TEXT_BLOCK)),
         "tools": array(asked({"name": TEXT}, {"type": one_of("custom"), "description": TEXT, "input_schema": OBJECT})),
         "tool_choice": any_of(
-            asked({"type": one_of("auto", "none", "any")}), asked({"type": constant("tool"), "name": TEXT})),
+            asked({"type": one_of("auto", "none", "any")}, optional={"disable_parallel_tool_use": FLAG}),
+            asked({"type": constant("tool"), "name": TEXT}, optional={"disable_parallel_tool_use": FLAG})),
     },
 }
 

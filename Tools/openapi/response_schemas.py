@@ -251,7 +251,7 @@ REQUEST = told({
     "id": TEXT, "object": constant("moe.request"), "response_id": TEXT, "endpoint": TEXT, "model": TEXT,
     "status": one_of("queued", "running", "completed", "cancelled", "failed"), "created": COUNT, "operating_point": MAYBE_TEXT,
     "queue_seconds": MAYBE_NUMBER, "first_token_seconds": MAYBE_NUMBER, "seconds": AMOUNT, "tokens": COUNT,
-    "usage": nullable(ref("Usage")), "error": nullable(ref("ErrorBody")),
+    "usage": said(any_of(ref("Usage"), ref("UsageSoFar"), NULL), "Of the answer; so far, where it did not come to its end."), "error": nullable(ref("ErrorBody")),
 })
 HEALTH = told({"status": constant("ok")})
 READY = told({"status": constant("ready")})

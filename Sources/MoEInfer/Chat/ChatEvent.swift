@@ -11,6 +11,9 @@ public struct ChatOptions: Sendable {
     public var variables: [String: String] = [:]
     /// The last message is an assistant's and is to be gone on with, not answered.
     public var continuesFinalMessage = false
+    /// Whether an answer may have more than one call of a tool. Where not, those after the first are left out of it; what was written for
+    /// them counts as generated.
+    public var allowsParallelCalls = true
 
     public init(generation: GenerationOptions = GenerationOptions()) { self.generation = generation }
 }

@@ -82,7 +82,7 @@ extension LLM {
         var trimmer = format.isPlain ? WhiteSpaceTrimmer(hasBegun: options.continuesFinalMessage) : nil
         var answer = Answer()
         func take(_ events: [AnswerEvent], experts: Double?) {
-            for event in events {
+            for event in events where options.allowsParallelCalls || !event.isOfLaterCall {
                 answer.add(event)
                 yield(ChatEvent(event, experts: experts))
             }
@@ -114,6 +114,17 @@ extension LLM {
             }
         }
         try Task.checkCancellation()
+    }
+}
+
+extension AnswerEvent {
+    fileprivate var isOfLaterCall: Bool {
+        switch self {
+        case .toolCallBegan(let index, _, _), .toolCallArguments(let index, _), .toolCallEnded(let index),
+            .toolCallAbandoned(let index):
+            index > 0
+        case .reasoning, .content, .warning: false
+        }
     }
 }
 

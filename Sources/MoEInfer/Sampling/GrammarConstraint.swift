@@ -78,6 +78,7 @@ final class GrammarVocabulary: Sendable {
 /// The automata of the last grammars, so that requests with one grammar share what was found out about it.
 struct GrammarCache {
     private static let limit = 4
+    private let memory = GrammarMemory()
     private var entries: [(grammar: Grammar, automaton: GrammarAutomaton)] = []
 
     /// - Throws: ``GrammarError`` for a token that the vocabulary does not have.
@@ -86,7 +87,7 @@ struct GrammarCache {
         if let index = entries.firstIndex(where: { $0.grammar === grammar }) {
             entries.append(entries.remove(at: index))
         } else {
-            entries.append((grammar, try GrammarAutomaton(grammar, trie: trie)))
+            entries.append((grammar, try GrammarAutomaton(grammar, trie: trie, memory: memory)))
             if entries.count > Self.limit { entries.removeFirst() }
         }
         return entries[entries.count - 1].automaton

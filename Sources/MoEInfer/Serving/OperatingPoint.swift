@@ -17,7 +17,7 @@ public struct OperatingPoint: Sendable, Equatable {
 
 extension OperatingPoint {
     /// From the dearest to the cheapest.
-    static let names = ["exact", "parity", "balanced", "fast"]
+    package static let names = ["exact", "parity", "balanced", "fast"]
 
     fileprivate static func summary(of name: String) -> String {
         switch name {

@@ -72,6 +72,7 @@ struct MessagesRequest {
                     parameters: try tool.object("input_schema").map { tool.text($0.value) }))
         }
         if let choice = try fields.object("tool_choice") {
+            conversation.allowsParallelCalls = try choice.bool("disable_parallel_tool_use") != true
             switch try choice.required("type") {
             case "auto": break
             case "none": conversation.choice = .none

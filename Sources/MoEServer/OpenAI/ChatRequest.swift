@@ -23,8 +23,7 @@ struct ChatRequest {
         }
         var conversation = Conversation(state)
         conversation.messages = try messages.map { try ChatMessageFields($0).message() }
-        conversation.tools = try ToolFields(fields).tools()
-        conversation.choice = try ToolFields(fields).choice(among: conversation.tools)
+        try conversation.take(ToolFields(fields))
         conversation.grammar = try common.grammar()
         let effort = try fields.string("reasoning_effort")
         conversation.effort = effort
@@ -159,9 +158,9 @@ struct ToolFields {
         return tools
     }
 
+    func allowsParallelCalls() throws(APIError) -> Bool { try fields.bool("parallel_tool_calls") ?? true }
+
     func choice(among tools: [ToolDefinition]) throws(APIError) -> Choice {
-        // The model's own notation decides how many calls an answer has.
-        _ = try fields.bool("parallel_tool_calls")
         guard let member = fields.member("tool_choice") ?? fields.member("function_call") else { return .auto }
         if let word = fields.document.string(member) {
             switch word {
@@ -191,6 +190,7 @@ struct Conversation {
     var messages: [ChatMessage] = []
     var tools: [ToolDefinition] = []
     var choice = ToolFields.Choice.auto
+    var allowsParallelCalls = true
     var grammar: Grammar?
     /// nil: the template's own.
     var effort: String?
@@ -199,6 +199,12 @@ struct Conversation {
     var generation = GenerationOptions()
 
     init(_ state: ServerState) { self.state = state }
+
+    mutating func take(_ fields: ToolFields) throws(APIError) {
+        tools = try fields.tools()
+        choice = try fields.choice(among: tools)
+        allowsParallelCalls = try fields.allowsParallelCalls()
+    }
 
     func plans(count: Int) throws -> [AnswerPlan] {
         var (tools, forced) = (tools, ForcedCall?.none)
@@ -211,6 +217,7 @@ struct Conversation {
         var options = ChatOptions(generation: generation)
         options.format = state.chatFormat
         options.continuesFinalMessage = continuesFinalMessage
+        options.allowsParallelCalls = allowsParallelCalls
         if let effort {
             options.variables["reasoning_effort"] = "\"\(effort)\""
             if effort == "none" { options.variables["enable_thinking"] = "false" }
@@ -224,8 +231,7 @@ struct Conversation {
 
         var plan = AnswerPlan(
             tokens: prompt.tokens, generation: generation,
-            reading: .chat(
-                prompt: prompt.text, tools: shown, format: state.chatFormat, continuesFinalMessage: continuesFinalMessage))
+            reading: .chat(prompt: prompt.text, tools: shown, options: options))
         if let forced {
             plan.reading = .call(forced)
             plan.generation.grammar = forced.grammar

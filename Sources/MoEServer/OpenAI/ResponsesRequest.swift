@@ -31,8 +31,7 @@ struct ResponsesRequest {
             conversation.messages.append(ChatMessage(role: "system", content: instructions))
         }
         conversation.messages += try input()
-        conversation.tools = try ToolFields(fields).tools()
-        conversation.choice = try ToolFields(fields).choice(among: conversation.tools)
+        try conversation.take(ToolFields(fields))
         conversation.grammar = try grammar()
         let effort = try fields.object("reasoning")?.string("effort") ?? fields.string("reasoning_effort")
         conversation.effort = effort

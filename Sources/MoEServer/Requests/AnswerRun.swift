@@ -35,8 +35,7 @@ struct AnswerRun: Sendable {
         switch plan.reading {
         case .text: try await readText(emit)
         case .call(let call): try await readCall(call, emit)
-        case .chat(let prompt, let tools, let format, let continues):
-            try await readChat(prompt, tools: tools, format: format, continues: continues, emit)
+        case .chat(let prompt, let tools, let options): try await readChat(prompt, tools: tools, options: options, emit)
         }
     }
 
@@ -83,11 +82,10 @@ struct AnswerRun: Sendable {
     }
 
     private func readChat(
-        _ prompt: String, tools: [ToolDefinition], format: ChatFormat, continues: Bool, _ emit: (OutputEvent) -> Void
+        _ prompt: String, tools: [ToolDefinition], options: ChatOptions, _ emit: (OutputEvent) -> Void
     ) async throws -> Output {
-        var options = ChatOptions(generation: plan.generation)
-        options.format = format
-        options.continuesFinalMessage = continues
+        var options = options
+        options.generation = plan.generation
         var clock = TokenClock(state: state, record: record)
         var output: Output?
         // Ids of the model's own notation repeat from answer to answer; clients want unique ones.

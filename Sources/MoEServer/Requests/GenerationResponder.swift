@@ -147,9 +147,12 @@ private struct Job: Sendable {
     private func fail(_ error: any Error) {
         let status: RequestRecord.Status = error is CancellationError ? .cancelled : .failed
         let error = error is CancellationError ? nil : APIError(any: error, logger: state.logger)
-        guard record.end(status, error: error) else { return }
+        let known = record.snapshot
+        let hasRun = known.status == .running
+        let usage = hasRun ? Optional(facts.usageJSON(tokens: known.tokens)) : .none
+        guard record.end(status, usage: usage, error: error) else { return }
         // What was generated was paid for, also by who left.
-        state.keys.charge(rights, tokens: facts.promptTokens + record.snapshot.tokens)
+        if hasRun { state.keys.charge(rights, tokens: facts.promptTokens + known.tokens) }
         state.metrics.countEnd(status, seconds: record.elapsed)
         log(status == .cancelled ? "cancelled" : "failed", error.map { ["error": "\($0.message)"] } ?? [:])
     }
@@ -196,10 +199,7 @@ private struct Job: Sendable {
             }
             continuation.finish()
         }
-        let timer = Task {
-            try await Task.sleep(for: .milliseconds(250))
-            continuation.yield(.pause)
-        }
+        let timer = Timers.after(0.25) { continuation.yield(.pause) }
         var iterator = items.makeAsyncIterator()
         let first = await iterator.next() ?? .failed(CancellationError())
         timer.cancel()
@@ -222,16 +222,10 @@ private struct Job: Sendable {
         _ first: Item, _ items: AsyncStream<Item>, pause: @escaping @Sendable () -> Void,
         to writer: inout any ResponseBodyWriter
     ) async throws {
-        let pauses = Task {
-            while true {
-                try await Task.sleep(for: .seconds(state.configuration.keepAliveSeconds))
-                pause()
-            }
-        }
+        let pauses = Timers.every(state.configuration.keepAliveSeconds, pause)
         // Who does not read at all holds his connection no longer than an answer may take.
-        let closing = Task {
-            try await Task.sleep(for: .seconds(state.configuration.timeout + state.configuration.readTimeout))
-            try await channel.close()
+        let closing = Timers.after(state.configuration.timeout + state.configuration.readTimeout) { [channel] in
+            channel.close(promise: nil)
         }
         defer {
             pauses.cancel()
@@ -273,23 +267,6 @@ private struct Job: Sendable {
 
     private func headerSafe(_ text: String) -> String {
         String(text.unicodeScalars.filter { $0.isASCII && $0.value >= 0x20 && $0.value != 0x7F }.map(Character.init))
-    }
-}
-
-/// - Throws: ``APIError`` 504 when the work takes longer; it is cancelled then.
-func withDeadline<Result: Sendable>(
-    seconds: Double, error: APIError = .deadline("the server's time for a request is over"),
-    _ body: @escaping @Sendable () async throws -> Result
-) async throws -> Result {
-    try await withThrowingTaskGroup(of: Result.self) { group in
-        group.addTask { try await body() }
-        group.addTask {
-            try await Task.sleep(for: .seconds(seconds))
-            throw error
-        }
-        defer { group.cancelAll() }
-        guard let result = try await group.next() else { throw CancellationError() }
-        return result
     }
 }
 

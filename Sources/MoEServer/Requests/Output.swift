@@ -35,7 +35,7 @@ struct AnswerPlan: Sendable {
         /// All text is the answer.
         case text
         /// An answer in a conversation: reasoning and calls are taken out of its text.
-        case chat(prompt: String, tools: [ToolDefinition], format: ChatFormat, continuesFinalMessage: Bool)
+        case chat(prompt: String, tools: [ToolDefinition], options: ChatOptions)
         /// The text is a call, by the grammar of ``ForcedCall``.
         case call(ForcedCall)
     }

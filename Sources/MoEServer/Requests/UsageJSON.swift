@@ -102,14 +102,19 @@ extension ResponseFacts {
     /// In the shape of `usage.moe`.
     func moeJSON(_ usage: UsageSummary) -> JSONTree { usage.moe(cost: state.cost(modelSeconds: usage.modelSeconds)) }
 
+    /// Of answers that did not come to their end: what is known without them.
+    func usageJSON(tokens: Int) -> JSONTree {
+        [
+            "prompt_tokens": .int(promptTokens), "completion_tokens": .int(tokens),
+            "total_tokens": .int(promptTokens + tokens),
+        ]
+    }
+
     /// What a chunk of OpenAI's older streams says beside its choices.
     /// - Parameter tokens: generated so far.
     func addFigures(to json: inout JSONMembers, tokens: Int, experts: Double?) {
         if request.continuousUsage {
-            json["usage"] = [
-                "prompt_tokens": .int(promptTokens), "completion_tokens": .int(tokens),
-                "total_tokens": .int(promptTokens + tokens),
-            ]
+            json["usage"] = usageJSON(tokens: tokens)
         } else if request.includesUsage {
             json["usage"] = .null
         }

@@ -96,7 +96,8 @@ struct CrossOrigin: RouterMiddleware {
     }
 }
 
-/// Asks for a key where there are keys.
+/// Asks for a key where there are keys. Where there are none, any page that somebody looks at could let this machine work for it: what a
+/// browser says comes from another page is refused there, unless that page may call (``CrossOrigin``).
 struct Authentication: RouterMiddleware {
     let state: ServerState
     private static let open: Set<String> = ["/", "/health", "/ready", "/openapi.json"]
@@ -105,7 +106,11 @@ struct Authentication: RouterMiddleware {
         _ request: Request, context: ServerContext, next: (Request, ServerContext) async throws -> Response
     ) async throws -> Response {
         let path = request.uri.path
-        if state.keys.areOpen || Self.open.contains(path) || path.hasPrefix("/web/") {
+        if Self.open.contains(path) || path.hasPrefix("/web/") { return try await next(request, context) }
+        if state.keys.areOpen {
+            if let origin = foreignOrigin(request) {
+                throw APIError.forbidden("pages of \(origin.prefix(200)) may not call: --cors lets them")
+            }
             return try await next(request, context)
         }
         guard let key = Self.key(request) else {
@@ -115,6 +120,18 @@ struct Authentication: RouterMiddleware {
         context.rights = rights
         if request.method == .post { try state.keys.charge(rights) }
         return try await next(request, context)
+    }
+
+    /// The page of another host that a request is from. Origins without a host, as of programs that show pages of their own, are not meant.
+    /// Who forwards requests and changes their host leaves the browser's own word for it, which no page can write.
+    private func foreignOrigin(_ request: Request) -> String? {
+        guard request.headers[HTTPField.Name("sec-fetch-site")!] != "same-origin", let origin = request.headers[.origin],
+            let scheme = origin.firstRange(of: "://"),
+            ["http", "https"].contains(origin[..<scheme.lowerBound].lowercased()),
+            origin[scheme.upperBound...].lowercased() != request.head.authority?.lowercased(),
+            !state.configuration.corsOrigins.contains("*"), !state.configuration.corsOrigins.contains(origin)
+        else { return nil }
+        return origin
     }
 
     private static func key(_ request: Request) -> String? {
