@@ -29,7 +29,7 @@ package enum JSONTree: Sendable {
         case .int(let value): bytes += String(value).utf8
         case .double(let value): bytes += (value.isFinite ? value.description : "null").utf8
         case .float(let value): bytes += (value.isFinite ? value.description : "null").utf8
-        case .string(let value): Self.write(value, to: &bytes)
+        case .string(let value): JSONEscape.appendQuoted(value.utf8, to: &bytes)
         case .text(let value): bytes += value.utf8
         case .array(let elements):
             bytes.append(UInt8(ascii: "["))
@@ -42,32 +42,13 @@ package enum JSONTree: Sendable {
             bytes.append(UInt8(ascii: "{"))
             for (index, member) in object.members.enumerated() {
                 if index > 0 { bytes.append(UInt8(ascii: ",")) }
-                Self.write(member.name, to: &bytes)
+                JSONEscape.appendQuoted(member.name.utf8, to: &bytes)
                 bytes.append(UInt8(ascii: ":"))
                 member.value.write(to: &bytes)
             }
             bytes.append(UInt8(ascii: "}"))
         }
     }
-
-    private static func write(_ string: String, to bytes: inout [UInt8]) {
-        bytes.append(UInt8(ascii: "\""))
-        for byte in string.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
-            case 0x0A: bytes += "\\n".utf8
-            case 0x0D: bytes += "\\r".utf8
-            case 0x09: bytes += "\\t".utf8
-            case 0x00..<0x20, 0x7F:
-                bytes += "\\u00".utf8
-                bytes += [hexDigits[Int(byte >> 4)], hexDigits[Int(byte & 15)]]
-            default: bytes.append(byte)
-            }
-        }
-        bytes.append(UInt8(ascii: "\""))
-    }
-
-    private static let hexDigits = Array("0123456789abcdef".utf8)
 }
 
 /// An object to be written: members in the order in which they were set.

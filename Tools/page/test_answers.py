@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import unittest
 
-from browser import Browser, mock
+from browser import Browser, Server, mock
 from selenium.webdriver.common.keys import Keys
 
 browser: Browser
@@ -13,11 +13,17 @@ shoot = lambda name: None  # noqa: E731
 
 
 class Scenario(unittest.TestCase):
+    """A page of a server of one's own."""
+
     options: tuple[str, ...] = ()
 
     @classmethod
+    def serve(cls, *more: str) -> Server:
+        return mock(*cls.options, *more)
+
+    @classmethod
     def setUpClass(cls):
-        cls.server = mock(*cls.options)
+        cls.server = cls.serve()
 
     @classmethod
     def tearDownClass(cls):
@@ -30,6 +36,7 @@ class Scenario(unittest.TestCase):
         browser.log()
 
     def tearDown(self):
+        # A policy that is violated, or a script that throws, fails whichever test saw it.
         self.assertEqual(browser.js("return window.violations ?? []"), [])
         quiet = getattr(self, "expected", ())
         self.assertEqual([line for line in browser.log() if not any(word in line for word in quiet)], [])

@@ -13,6 +13,8 @@ import time
 import unittest
 from pathlib import Path
 
+import test_answers
+import test_markdown
 from browser import Browser, Server, fetch, mock
 from mock import MARKDOWN
 from selenium.webdriver.common.keys import Keys
@@ -27,32 +29,8 @@ def shoot(name: str):
         browser.shot(shots / f"{name}.png")
 
 
-class Page(unittest.TestCase):
+class Page(test_answers.Scenario):
     """What holds for any server that keeps the contract."""
-
-    @classmethod
-    def serve(cls, *options: str) -> Server:
-        return mock(*options)
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = cls.serve()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        browser.look()
-        browser.open(self.server.url)
-        browser.ready()
-        browser.log()
-
-    def tearDown(self):
-        # A policy that is violated, or a script that throws, fails whichever test saw it.
-        self.assertEqual(browser.js("return window.violations ?? []"), [])
-        quiet = getattr(self, "expected", ())
-        self.assertEqual([line for line in browser.log() if not any(word in line for word in quiet)], [])
 
     def settings(self, **values):
         browser.js("""for (const [name, value] of Object.entries(arguments[0])) {
@@ -388,8 +366,6 @@ def main():
     parser.add_argument("tests", nargs="*")
     options = parser.parse_args()
     shots = options.shots
-    import test_answers
-    import test_markdown
 
     browser = test_answers.browser = test_markdown.browser = Browser()
     test_answers.shoot = shoot

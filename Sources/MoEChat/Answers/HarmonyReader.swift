@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Reads gpt-oss's answers: messages, each with a header that says what it is and for whom. The prompt ends within the first
 /// header, after the role.
 struct HarmonyReader: Sendable {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Reads calls that are JSON objects.
 struct JSONCallReader: SteppedCallReader {
     private enum State: Sendable {

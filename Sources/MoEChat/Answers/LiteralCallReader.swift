@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Reads calls that are written as in a program.
 struct LiteralCallReader: SteppedCallReader {
     private enum State: Sendable {

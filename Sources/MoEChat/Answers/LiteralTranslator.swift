@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Translates literals of other notations to JSON, byte by byte, as they come.
 ///
 /// Python's: `'…'` and `"…"` with Python's escapes, `True`, `False`, `None`, lists, tuples, dictionaries, keyword arguments. Gemma's:

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Reads calls that have a header with the name, and then JSON arguments.
 struct TaggedCallReader: SteppedCallReader {
     private enum State: Sendable {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import MoEJSON
+
 /// Reads calls whose parameters stand in tags, and makes JSON of them.
 struct XMLCallReader: SteppedCallReader {
     private enum State: Sendable {

@@ -51,19 +51,4 @@ enum JSONText {
         }
         return .sequence([.text("\""), .graph(graph), .text("\"")])
     }
-
-    static func string(_ text: String) -> [UInt8] {
-        var result: [UInt8] = [0x22]
-        for scalar in text.unicodeScalars {
-            if let (_, letter) = short.first(where: { $0.0 == scalar.value }) {
-                result += [0x5c] + letter.utf8
-            } else if scalar.value < 0x20 {
-                result += Array("\\u00".utf8) + Array((scalar.value < 16 ? "0" : "").utf8)
-                result += Array(String(scalar.value, radix: 16).utf8)
-            } else {
-                result += UTF8.encode(scalar)!
-            }
-        }
-        return result + [0x22]
-    }
 }

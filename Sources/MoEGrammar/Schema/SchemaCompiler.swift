@@ -212,7 +212,7 @@ struct SchemaCompiler {
         let required = Set(objects.required)
         for (index, name) in names.enumerated() {
             let member = Expression.sequence([
-                .bytes(JSONText.string(name)), JSONText.colon, try value(objects.schemas(of: name)),
+                .bytes(JSONEscape.quoted(name.utf8)), JSONText.colon, try value(objects.schemas(of: name)),
             ])
             for count in 0...min(counts, index) {
                 if !required.contains(name) { graph.connect(node(index, count), .empty, node(index + 1, count)) }

@@ -171,7 +171,7 @@ struct SchemaDocument {
         case .null: .text("null")
         case .bool(let flag): .text(flag ? "true" : "false")
         case .integer, .double: .text(numberText(value))
-        case .string(let text): .bytes(JSONText.string(text))
+        case .string(let text): .bytes(JSONEscape.quoted(text.utf8))
         case .array(let elements):
             .sequence([.text("["), separated(elements.map { text(of: $0) }), .text("]")])
         case .object(let members):
@@ -180,7 +180,8 @@ struct SchemaDocument {
                 separated(
                     members.map {
                         .sequence([
-                            .bytes(JSONText.string(document.string($0.key) ?? "")), JSONText.colon, text(of: $0.value),
+                            .bytes(JSONEscape.quoted((document.string($0.key) ?? "").utf8)), JSONText.colon,
+                            text(of: $0.value),
                         ])
                     }), .text("}"),
             ])

@@ -1,34 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Writes strings as JSON, byte by byte: what is escaped depends on no other byte, so a string can be written as it comes.
-package enum JSONEscape {
-    static func append(_ byte: UInt8, to text: inout [UInt8]) {
-        switch byte {
-        case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), byte]
-        case 0x0A: text += Array("\\n".utf8)
-        case 0x0D: text += Array("\\r".utf8)
-        case 0x09: text += Array("\\t".utf8)
-        case 0x00..<0x20:
-            text += Array("\\u00".utf8)
-            text += [hexDigits[Int(byte >> 4)], hexDigits[Int(byte & 15)]]
-        default: text.append(byte)
-        }
-    }
+import MoEJSON
 
-    static func append(_ bytes: some Collection<UInt8>, to text: inout [UInt8]) {
-        for byte in bytes { append(byte, to: &text) }
-    }
-
-    /// A whole string, quotes included.
-    package static func quoted(_ bytes: some Collection<UInt8>) -> [UInt8] {
-        var text: [UInt8] = [UInt8(ascii: "\"")]
-        append(bytes, to: &text)
-        text.append(UInt8(ascii: "\""))
-        return text
-    }
-
-    private static let hexDigits = Array("0123456789abcdef".utf8)
-
+extension JSONEscape {
     /// What a string's text between its quotes means, nil when an escape is wrong. A surrogate that has no partner becomes U+FFFD.
     static func unescaped(_ text: some Collection<UInt8>) -> [UInt8]? {
         var unescaper = JSONUnescaper()
