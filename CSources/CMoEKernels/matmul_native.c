@@ -51,7 +51,7 @@ typedef struct native_call {
     const moe_kernels *kernels;
     const moe_row_kernels *rows;
     const moe_matmul_task *tasks;
-    int32_t count;
+    int32_t count, workers;
     task_plan *plans;
     activation_group *groups;
     int32_t *map;
@@ -67,6 +67,7 @@ typedef struct native_unit {
     const moe_matmul_task *task;
     int32_t group, begin, end;
     uint8_t *panels;
+    moe_ahead after;  // what is most likely read next
 } native_unit;
 
 static const moe_act_chunk *activations(const native_unit *unit, int32_t i) {
@@ -107,6 +108,13 @@ static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 static const uint8_t *weight_row(const moe_matmul_task *task, int32_t column) {
     return (const uint8_t *)task->weights + (size_t)column * task->row_bytes;
+}
+
+/// The weights of columns j..<j + columns, as far as `end`.
+static moe_ahead weights_of(const moe_matmul_task *task, int64_t j, int32_t columns, int64_t end) {
+    if (j >= end) return (moe_ahead){NULL, 0};
+    const int64_t count = end - j < columns ? end - j : columns;
+    return (moe_ahead){weight_row(task, (int32_t)j), (size_t)count * task->row_bytes};
 }
 
 static void compute_float(const native_unit *unit) {
@@ -190,7 +198,7 @@ static void compute_panels(const native_unit *unit) {
     const bool at_once = (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
     for (int32_t j = begin; j < end; j += columns) {
         const int32_t n = least(columns, end - j);
-        const moe_ahead next = {weight_row(task, j + n), (size_t)least(columns, end - j - n) * task->row_bytes};
+        const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
         uint8_t *panel = packed + (at_once ? 0 : (size_t)((j - begin) / columns) * panel_bytes);
         const int32_t parts = at_once ? groups + 1 : 1;
         kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, moe_ahead_part(next, 0, parts),
@@ -222,10 +230,18 @@ static void compute_unit(const native_call *call, int32_t index, int64_t number,
     const task_plan *plan = &call->plans[index];
     const int64_t begin = (number - plan->first_unit) * plan->unit_columns;
     const int64_t last = begin + plan->unit_columns;
-    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch.panels};
-    compute_matrix(&unit);
-    if (!task->up) return;
+    const int32_t columns = call->kernels->panel_columns;
+    // The others take the units between meanwhile.
+    const moe_ahead next = weights_of(task, begin + call->workers * (int64_t)plan->unit_columns, columns, task->n);
+    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch.panels, next};
+    if (!task->up) {
+        compute_matrix(&unit);
+        return;
+    }
     moe_matmul_task up = moe_up_task(task);
+    unit.after = weights_of(&up, begin, columns, unit.end);
+    compute_matrix(&unit);
+    unit.after = next;
     up.output_stride = plan->unit_columns;
     up.output = scratch.ups - begin;
     unit.task = &up;
@@ -374,8 +390,9 @@ static void run(moe_pool *pool, moe_pool_task work, native_call *call, bool seri
 }
 
 int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_matmul_task *tasks, int32_t count) {
-    native_call call = {.kernels = kernels, .rows = moe_row_kernels_best(), .tasks = tasks, .count = count};
-    const int32_t workers = moe_pool_threads(pool);
+    native_call call = {.kernels = kernels, .rows = moe_row_kernels_best(), .tasks = tasks, .count = count,
+                        .workers = moe_pool_threads(pool)};
+    const int32_t workers = call.workers;
     const size_t n = (size_t)count;
     size_t map_entries = 0, slots = 0;
     for (int32_t t = 0; t < count; t++) {

@@ -198,13 +198,15 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, i
     const int64_t chunks = moe_chunks(k);
     __m512 lanes[8][PARTS][ROWS];
     for (int j = 0; j < 8; j++) {
+        // The last chunk may have fewer than eight blocks.
+        const int64_t count = chunks - ((chunks - 1) * 8 + j >= k / 32);
         __m512 sums[PARTS][ROWS];
         const moe_act_chunk *chunk[ROWS];
         for (int i = 0; i < m; i++) {
             for (int p = 0; p < parts; p++) sums[p][i] = _mm512_setzero_ps();
             chunk[i] = x[i];
         }
-        for (int64_t c = 0; c < chunks; c++, panel += block_bytes) {
+        for (int64_t c = 0; c < count; c++, panel += block_bytes) {
             fetch_part(fetch);
             if (traits.kind == MOE_CLASS_BLOCK32) {
                 const uint8_t *blocks[PARTS] = {panel, panel + part_bytes};
@@ -214,6 +216,7 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, i
             }
             for (int i = 0; i < m; i++) chunk[i]++;
         }
+        panel += (size_t)(chunks - count) * block_bytes;
         for (int i = 0; i < m; i++) {
             for (int p = 0; p < parts; p++) lanes[j][p][i] = sums[p][i];
         }

@@ -47,8 +47,8 @@ static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t
     for (size_t c = 0; c < chunks; c++) {
         const int64_t left = k / 32 - (int64_t)c * 8;
         fetch_part(&fetch);
-        if (n == COLUMNS && left >= 8 &&
-            direct(type, rows + c * chunk_bytes, row_bytes, panel + c * block_bytes, chunks * block_bytes)) {
+        if (n == COLUMNS && direct(type, rows + c * chunk_bytes, row_bytes, left < 8 ? (size_t)left : 8, panel + c * block_bytes,
+                                   chunks * block_bytes)) {
             continue;
         }
         if (!cleared) memset(unpacked, 0, sizeof unpacked);

@@ -8,29 +8,38 @@
 //   rows       halves_of_rows (low and high float16 of each int32 -> floats), row_halves_NAME (eight scales of a row's chunk)
 // Same values in the same places as interleave() gives: tests compare products, which must not change by a bit.
 //
-// Every function: one whole chunk of COLUMNS rows at w, `stride` bytes apart -> eight blocks of the panel, `step` bytes apart.
+// Every function: one chunk of COLUMNS rows at w, `stride` bytes apart -> eight blocks of the panel, `step` bytes apart; or its first
+// `blocks`.
 
 MOE_INLINE void store_block(uint8_t *block, const panel_vector v[8], int offset) {
     for (int g = 0; g < 8; g++) store_panel(block + 4 * COLUMNS * g, shifted(v[g], offset));
 }
 
-/// The scales of each row's eight blocks, by `of_row` -> one vector per block.
-MOE_INLINE void store_scales(const uint8_t *w, size_t stride, __m256 (*of_row)(const uint8_t *), uint8_t *panel, size_t step) {
+/// The first `blocks` scales (or mins) of each row, by `of_row` for all eight or as the float16 that their blocks, `bytes` apart, begin
+/// with -> one vector per block, `step` apart.
+MOE_INLINE void store_scales(const uint8_t *w, size_t stride, size_t bytes, size_t blocks, __m256 (*of_row)(const uint8_t *),
+                             uint8_t *out, size_t step) {
+    for (size_t j = 0; blocks < 8 && j < blocks; j++) {  // what follows the blocks may not be there
+        uint16_t halves[COLUMNS];
+        for (size_t r = 0; r < COLUMNS; r++) memcpy(&halves[r], w + r * stride + j * bytes, 2);
+        store_halves(out + j * step, halves);
+    }
+    if (blocks < 8) return;
     _Alignas(64) float scales[COLUMNS][8];
     for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], of_row(w + r * stride));
     panel_vector v[8];
     transpose(scales, 8 * sizeof(float), v);
-    for (size_t j = 0; j < 8; j++) store_panel(panel + j * step + 32 * COLUMNS, v[j]);
+    for (size_t j = 0; j < 8; j++) store_panel(out + j * step, v[j]);
 }
 
-MOE_INLINE void direct_q8_0(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
+MOE_INLINE void direct_q8_0(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q8_0);
-    for (size_t j = 0; j < 8; j++) {
+    for (size_t j = 0; j < blocks; j++) {
         panel_vector v[8];
         transpose(w + offsetof(moe_block_q8_0, qs) + j * bytes, stride, v);
         store_block(panel + j * step, v, 0);
     }
-    store_scales(w, stride, row_halves_q8_0, panel, step);
+    store_scales(w, stride, bytes, blocks, row_halves_q8_0, panel + 32 * COLUMNS, step);
 }
 
 /// A block's sixteen bytes: first the low nibbles, then the high ones.
@@ -43,14 +52,27 @@ MOE_INLINE void nibble_block(const uint8_t *qs, size_t stride, panel_vector v[8]
     }
 }
 
-MOE_INLINE void direct_q4_0(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
+MOE_INLINE void direct_q4_0(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q4_0);
-    for (size_t j = 0; j < 8; j++) {
+    for (size_t j = 0; j < blocks; j++) {
         panel_vector v[8];
         nibble_block(w + offsetof(moe_block_q4_0, qs) + j * bytes, stride, v);
         store_block(panel + j * step, v, 8);
     }
-    store_scales(w, stride, row_halves_q4_0, panel, step);
+    store_scales(w, stride, bytes, blocks, row_halves_q4_0, panel + 32 * COLUMNS, step);
+}
+
+MOE_INLINE __m256 row_halves_q4_1(const uint8_t *w) { return halves_of_blocks(w, sizeof(moe_block_q4_1)); }
+
+MOE_INLINE void direct_q4_1(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
+    const size_t bytes = sizeof(moe_block_q4_1);
+    for (size_t j = 0; j < blocks; j++) {
+        panel_vector v[8];
+        nibble_block(w + offsetof(moe_block_q4_1, qs) + j * bytes, stride, v);
+        store_block(panel + j * step, v, 0);
+    }
+    store_scales(w, stride, bytes, blocks, row_halves_q4_1, panel + 32 * COLUMNS, step);
+    store_scales(w + offsetof(moe_block_q4_1, m), stride, bytes, blocks, row_halves_q4_1, panel + 36 * COLUMNS, step);
 }
 
 MOE_INLINE void codebook_block(const uint8_t *qs, size_t stride, const int8_t *codebook, uint8_t *block) {
@@ -60,13 +82,13 @@ MOE_INLINE void codebook_block(const uint8_t *qs, size_t stride, const int8_t *c
     store_block(block, v, 0);
 }
 
-MOE_INLINE void direct_iq4_nl(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
+MOE_INLINE void direct_iq4_nl(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
     const size_t bytes = sizeof(moe_block_iq4_nl);
-    for (size_t j = 0; j < 8; j++) {
+    for (size_t j = 0; j < blocks; j++) {
         codebook_block(w + offsetof(moe_block_iq4_nl, qs) + j * bytes, stride, codebook, panel + j * step);
     }
-    store_scales(w, stride, row_halves_q4_0, panel, step);  // the same layout
+    store_scales(w, stride, bytes, blocks, row_halves_q4_0, panel + 32 * COLUMNS, step);  // the same layout
 }
 
 MOE_INLINE __m256 row_exponents(const uint8_t *w) { return exponents_of_blocks(w, sizeof(moe_block_mxfp4)); }
@@ -77,7 +99,7 @@ MOE_INLINE void direct_mxfp4(const uint8_t *w, size_t stride, uint8_t *panel, si
     for (size_t j = 0; j < 8; j++) {
         codebook_block(w + offsetof(moe_block_mxfp4, qs) + j * bytes, stride, codebook, panel + j * step);
     }
-    store_scales(w, stride, row_exponents, panel, step);
+    store_scales(w, stride, bytes, 8, row_exponents, panel + 32 * COLUMNS, step);
 }
 
 MOE_INLINE void direct_iq4_xs(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
@@ -85,7 +107,7 @@ MOE_INLINE void direct_iq4_xs(const uint8_t *w, size_t stride, uint8_t *panel, s
     for (size_t j = 0; j < 8; j++) {
         codebook_block(w + offsetof(moe_block_iq4_xs, qs) + 16 * j, stride, codebook, panel + j * step);
     }
-    store_scales(w, stride, scales_iq4_xs, panel, step);
+    store_scales(w, stride, 0, 8, scales_iq4_xs, panel + 32 * COLUMNS, step);
 }
 
 /// Scales and mins of Q4_K and Q5_K. A row's first 16 bytes are d, dmin and the twelve bytes that scales_and_mins reads.
@@ -167,15 +189,25 @@ MOE_INLINE void direct_q6_k(const uint8_t *w, size_t stride, uint8_t *panel, siz
     }
 }
 
-/// Packs a whole chunk of COLUMNS rows when the type is one of the above.
-MOE_INLINE bool direct(int32_t type, const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
+/// Packs a chunk of COLUMNS rows when the type is one of the above; the last of a row may have fewer than eight blocks, and the rest of
+/// the panel's eight count nothing then.
+MOE_INLINE bool direct(int32_t type, const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
+    if (blocks < 8) {
+        // Of what is not there, only the scale and the min: whatever lies in its place is an integer.
+        for (size_t j = blocks; j < 8; j++) memset(panel + j * step + 32 * COLUMNS, 0, 8 * COLUMNS);
+    }
     switch (type) {
-        case MOE_TYPE_Q8_0: direct_q8_0(w, stride, panel, step); return true;
-        case MOE_TYPE_Q4_0: direct_q4_0(w, stride, panel, step); return true;
+        case MOE_TYPE_Q8_0: direct_q8_0(w, stride, blocks, panel, step); return true;
+        case MOE_TYPE_Q4_0: direct_q4_0(w, stride, blocks, panel, step); return true;
+        case MOE_TYPE_Q4_1: direct_q4_1(w, stride, blocks, panel, step); return true;
+        case MOE_TYPE_IQ4_NL: direct_iq4_nl(w, stride, blocks, panel, step); return true;
+        default: break;
+    }
+    if (blocks < 8) return false;
+    switch (type) {
         case MOE_TYPE_Q4_K: direct_q4_k(w, stride, panel, step); return true;
         case MOE_TYPE_Q5_K: direct_q5_k(w, stride, panel, step); return true;
         case MOE_TYPE_Q6_K: direct_q6_k(w, stride, panel, step); return true;
-        case MOE_TYPE_IQ4_NL: direct_iq4_nl(w, stride, panel, step); return true;
         case MOE_TYPE_IQ4_XS: direct_iq4_xs(w, stride, panel, step); return true;
         case MOE_TYPE_MXFP4: direct_mxfp4(w, stride, panel, step); return true;
         default: return false;
