@@ -196,7 +196,11 @@ package actor Engine {
             slices.removeAll(keepingCapacity: true)
         }
         scheduler.rowsBesideDecoding =
-            rowsBesideDecoding ?? pace.rows(decoding: scheduler.decodingCount, most: scheduler.limits.chunk)
+            rowsBesideDecoding
+            ?? pace.rows(
+                decoding: scheduler.decodingCount,
+                prompts: scheduler.runningCount - scheduler.decodingCount + scheduler.waitingCount,
+                most: scheduler.limits.chunk)
         scheduler.schedule(into: &slices) {
             sequences[$0]?.planDraft() ?? 0
         } content: {

@@ -3,12 +3,13 @@
 /// How many rows of prompts a step may take so that those who decode in it hardly notice: measured, because it depends on the model,
 /// on the machine and on how many decode.
 ///
-/// A step of decoding rows alone takes as long as its kind took lately. What a step takes longer for its prompt rows, by row, is
-/// measured as well; the next one gets as many as fit in ``share`` of the first. A row is dearer in a short slice than in a long one, so
-/// the number settles over some steps.
+/// A step of decoding rows alone takes as long as its kind took lately. Prompt rows beside them cost what a row of a long slice costs, and
+/// a sum on top: short slices are dear, because the weights are prepared for few rows. Both are measured, the sum at the number of rows
+/// that was last given, so the number settles over some steps.
 package struct StepPace: Sendable {
-    /// What a step may take longer for its prompt rows, as a share of a step without any.
-    package static let share = 1.0
+    /// What a step may take longer for its prompt rows, as a share of a step without any; and where more prompts wait than sequences
+    /// decode: more wait then for their first token than for their next one.
+    package static let share = 1.0...1.8
     /// Fewer rows are never given: a prompt goes on whatever it costs.
     package static let least = 4
     /// Before anything is measured.
@@ -19,6 +20,12 @@ package struct StepPace: Sendable {
     /// Element n: seconds of a step of n decoding rows alone; 0: not seen yet.
     private var decode: [Double] = []
     private var secondsPerRow: Double?
+    /// Seconds of a prompt's row in a long slice.
+    private var bulk: Double?
+    /// Rows of a slice whose rows cost what they cost in the longest.
+    private static let long = 64
+    /// Seconds of the prompt rows beside decoding ones, less what they would take in a long slice.
+    private var overhead = 0.0
 
     package init() {}
 
@@ -28,19 +35,30 @@ package struct StepPace: Sendable {
             while decode.count <= decoding { decode.append(0) }
             decode[decoding] = Self.mean(decode[decoding] == 0 ? nil : decode[decoding], seconds)
         } else if decoding == 0 {
-            // A whole chunk's rows are cheaper than a short slice's: a first guess only.
-            if secondsPerRow == nil { secondsPerRow = seconds / Double(prompt) }
+            if prompt >= Self.long { bulk = Self.mean(bulk, seconds / Double(prompt)) }
         } else if let alone = alone(decoding) {
-            secondsPerRow = Self.mean(secondsPerRow, max(seconds - alone, 0.05 * seconds) / Double(prompt))
+            let extra = max(seconds - alone, 0.05 * seconds)
+            secondsPerRow = Self.mean(secondsPerRow, extra / Double(prompt))
+            if let bulk { overhead = Self.mean(overhead, extra - bulk * Double(prompt)) }
         }
     }
 
-    /// - Parameter decoding: the rows that decode in the step.
-    package func rows(decoding: Int, most: Int) -> Int {
-        guard let alone = alone(decoding), let secondsPerRow, secondsPerRow > 0 else { return min(Self.first, most) }
-        let rows = Int(min(Self.share * alone / secondsPerRow, Double(most)))
+    /// - Parameters:
+    ///   - decoding: the rows that decode in the step.
+    ///   - prompts: sequences whose prompt is not computed yet.
+    package func rows(decoding: Int, prompts: Int, most: Int) -> Int {
+        guard let alone = alone(decoding) else { return min(Self.first, most) }
+        let share = min(max(Double(prompts) / Double(max(1, decoding)), Self.share.lowerBound), Self.share.upperBound)
+        let rows: Double
+        if let bulk, bulk > 0 {
+            rows = (share * alone - overhead) / bulk
+        } else if let secondsPerRow, secondsPerRow > 0 {
+            rows = share * alone / secondsPerRow
+        } else {
+            return min(Self.first, most)
+        }
         // Kernels take eight rows at a time.
-        return min(most, rows < 8 ? Self.least : rows / 8 * 8)
+        return min(most, rows < 8 ? Self.least : Int(min(rows, Double(most))) / 8 * 8)
     }
 
     /// Seconds of a step without prompt rows; of the nearest number of rows where this one was not seen, rather fewer.
