@@ -16,7 +16,7 @@ package import MoEModel
 /// | `batch` | `MOE_BATCH` | sequences that run together |
 /// | `cache` | `MOE_CACHE` | positions that the KV cache holds for all sequences together; default: `context` · `batch`, as far as half of the free memory goes |
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
-/// | `chunk.shared` | `MOE_CHUNK_SHARED` | the same for a step in which other sequences decode; default: as many as make such a step about twice as long, measured as it runs. Not where BLAS computes the prompt, whose bits depend on its cuts |
+/// | `chunk.shared` | `MOE_CHUNK_SHARED` | the same for a step in which other sequences decode; default: as many as make such a step about twice as long (up to 2.8 times where many prompts wait), measured as it runs. Not where BLAS computes the prompt, whose bits depend on its cuts |
 /// | `prefix.cache` | `MOE_PREFIX_CACHE` | `on` (default): a prompt that begins as an earlier one did starts with what is computed of it |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
