@@ -140,6 +140,7 @@ package actor Engine {
         for (id, sequence) in sequences where sequence.ticket.isCancelled {
             sequences[id] = nil
             scheduler.remove(id: id, content: sequence.content)
+            sequence.tellUnfinished()
             work.cancelled += 1
         }
         noteChange()
@@ -241,6 +242,7 @@ package actor Engine {
         sequences[sequence.id] = nil
         scheduler.remove(id: sequence.id)
         work.failed += 1
+        sequence.tellUnfinished()
         sequence.continuation.finish(throwing: error)
     }
 

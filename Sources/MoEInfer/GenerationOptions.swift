@@ -30,6 +30,8 @@ public struct GenerationOptions: Sendable {
     public var fallbacks: [any RoutingPolicy] = []
     /// Sees how every token of this request is routed, beside the statistics of ``GenerationResult/usage``.
     public var observer: (any RoutingObserver)?
+    /// Told once, by the engine, what a request has cost that had begun and did not come to its end: it was cancelled, or it failed.
+    package var unfinished: (@Sendable (GenerationResult.Usage) -> Void)?
     /// Where the prompt's hidden states go; nil: nowhere. Such a request generates nothing.
     var hidden: HiddenPool?
 

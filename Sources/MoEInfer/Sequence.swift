@@ -249,6 +249,17 @@ final class Sequence {
         continuation.finish()
     }
 
+    func tellUnfinished() {
+        if hasStarted { options.unfinished?(usage) }
+    }
+
+    private var usage: GenerationResult.Usage {
+        .init(
+            promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
+            moe: statistics.usage, modelSeconds: statistics.modelSeconds,
+            speculation: draft?.usage, budget: routing.usage, degradedTokens: routing.degradedTokens)
+    }
+
     private func result(_ reason: FinishReason) -> GenerationResult {
         func seconds(_ from: ContinuousClock.Instant?, _ to: ContinuousClock.Instant?) -> Double {
             guard let from, let to else { return 0 }
@@ -262,10 +273,7 @@ final class Sequence {
             text: text, tokens: Array(tokens[promptCount...]), finishReason: reason, stopText: stops.found,
             logprobs: logprobs,
             promptLogprobs: promptLogprobs, tokenExperts: tokenExperts,
-            usage: .init(
-                promptTokens: promptCount, cachedTokens: cachedCount, completionTokens: generatedCount,
-                moe: statistics.usage, modelSeconds: statistics.modelSeconds,
-                speculation: draft?.usage, budget: routing.usage, degradedTokens: routing.degradedTokens),
+            usage: usage,
             timings: .init(
                 promptSeconds: prompt, generationSeconds: generation,
                 promptTokensPerSecond: prompt > 0 ? Double(promptCount - cachedCount) / prompt : 0,

@@ -52,13 +52,17 @@ MOE_INLINE void nibble_block(const uint8_t *qs, size_t stride, panel_vector v[8]
     }
 }
 
-MOE_INLINE void direct_q4_0(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
-    const size_t bytes = sizeof(moe_block_q4_0);
+MOE_INLINE void nibble_blocks(const uint8_t *qs, size_t stride, size_t bytes, size_t blocks, int offset, uint8_t *panel, size_t step) {
     for (size_t j = 0; j < blocks; j++) {
         panel_vector v[8];
-        nibble_block(w + offsetof(moe_block_q4_0, qs) + j * bytes, stride, v);
-        store_block(panel + j * step, v, 8);
+        nibble_block(qs + j * bytes, stride, v);
+        store_block(panel + j * step, v, offset);
     }
+}
+
+MOE_INLINE void direct_q4_0(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
+    const size_t bytes = sizeof(moe_block_q4_0);
+    nibble_blocks(w + offsetof(moe_block_q4_0, qs), stride, bytes, blocks, 8, panel, step);
     store_scales(w, stride, bytes, blocks, row_halves_q4_0, panel + 32 * COLUMNS, step);
 }
 
@@ -66,11 +70,7 @@ MOE_INLINE __m256 row_halves_q4_1(const uint8_t *w) { return halves_of_blocks(w,
 
 MOE_INLINE void direct_q4_1(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q4_1);
-    for (size_t j = 0; j < blocks; j++) {
-        panel_vector v[8];
-        nibble_block(w + offsetof(moe_block_q4_1, qs) + j * bytes, stride, v);
-        store_block(panel + j * step, v, 0);
-    }
+    nibble_blocks(w + offsetof(moe_block_q4_1, qs), stride, bytes, blocks, 0, panel, step);
     store_scales(w, stride, bytes, blocks, row_halves_q4_1, panel + 32 * COLUMNS, step);
     store_scales(w + offsetof(moe_block_q4_1, m), stride, bytes, blocks, row_halves_q4_1, panel + 36 * COLUMNS, step);
 }

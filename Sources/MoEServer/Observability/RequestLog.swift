@@ -77,6 +77,11 @@ final class RequestRecord: Sendable {
         }
     }
 
+    /// What an answer cost that did not come to its end is known a moment after its request has ended.
+    func amend(usage: JSONTree) {
+        state.withLock { if $0.status.isOver, $0.status != .completed { $0.usage = usage } }
+    }
+
     var json: JSONTree {
         let state = snapshot
         func number(_ value: Double?) -> JSONTree { value.map { .double($0) } ?? .null }

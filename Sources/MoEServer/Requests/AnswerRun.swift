@@ -9,7 +9,7 @@ import Synchronization
 struct AnswerRun: Sendable {
     let state: ServerState
     let record: RequestRecord
-    let plan: AnswerPlan
+    var plan: AnswerPlan
     let place: Admission.Place
 
     /// - Parameter emit: called in order, never after the return.

@@ -8,6 +8,7 @@ import MoEGrammar
 import MoEInfer
 import MoEJSON
 import NIOCore
+import Synchronization
 
 /// Answers requests for text: one response, or a stream of events.
 struct GenerationResponder: Sendable {
@@ -72,6 +73,15 @@ private struct Job: Sendable {
     let runs: [AnswerRun]
     let watch: ConnectionWatch
     let channel: any Channel
+    private let spent = Spent()
+
+    /// What the answers have cost so far: those that came to their end, and those that did not.
+    private final class Spent: Sendable {
+        private let answers = Mutex<[AnswerCost]>([])
+
+        func add(_ answer: AnswerCost) { answers.withLock { $0.append(answer) } }
+        var all: [AnswerCost] { answers.withLock { $0 } }
+    }
 
     var facts: ResponseFacts {
         ResponseFacts(
@@ -93,12 +103,15 @@ private struct Job: Sendable {
             let outputs = try await watch.cancelling {
                 try await withDeadline(seconds: state.configuration.timeout) {
                     try await withThrowingTaskGroup(of: (Int, Output).self) { group in
-                        for (index, run) in runs.enumerated() {
-                            group.addTask { (index, try await run.run { event($0, index) }) }
+                        for (index, var run) in runs.enumerated() {
+                            let promptIndex = run.plan.promptIndex
+                            run.plan.generation.unfinished = { unfinished(AnswerCost(usage: $0, promptIndex: promptIndex)) }
+                            group.addTask { [run] in (index, try await run.run { event($0, index) }) }
                         }
                         var outputs: [Int: Output] = [:]
                         for try await (index, output) in group {
                             outputs[index] = output
+                            spent.add(output.cost)
                             end(output, index)
                         }
                         return runs.indices.map { outputs[$0]! }
@@ -111,6 +124,21 @@ private struct Job: Sendable {
             fail(error)
             throw error
         }
+    }
+
+    /// Comes from the engine, before or after the request has ended.
+    private func unfinished(_ answer: AnswerCost) {
+        spent.add(answer)
+        // Of a prompt that was left half-way it is not known how much was computed.
+        if answer.usage.completionTokens > 0 {
+            state.metrics.countUsage(answer.usage, cost: state.cost(modelSeconds: answer.usage.modelSeconds))
+        }
+        amend()
+    }
+
+    private func amend() {
+        let answers = spent.all
+        if !answers.isEmpty { record.amend(usage: facts.usageJSON(answers)) }
     }
 
     private func complete(_ outputs: [Output]) {
@@ -151,6 +179,7 @@ private struct Job: Sendable {
         let hasRun = known.status == .running
         let usage = hasRun ? Optional(facts.usageJSON(tokens: known.tokens)) : .none
         guard record.end(status, usage: usage, error: error) else { return }
+        amend()
         // What was generated was paid for, also by who left.
         if hasRun { state.keys.charge(rights, tokens: facts.promptTokens + known.tokens) }
         state.metrics.countEnd(status, seconds: record.elapsed)

@@ -29,6 +29,17 @@ struct Output: Sendable {
     var promptIndex = 0
 }
 
+/// What an answer has cost, whether or not it came to its end.
+struct AnswerCost: Sendable {
+    var usage: GenerationResult.Usage
+    var promptIndex: Int
+    var reasoningTokens = 0
+}
+
+extension Output {
+    var cost: AnswerCost { AnswerCost(usage: generation.usage, promptIndex: promptIndex, reasoningTokens: reasoningTokens) }
+}
+
 /// One answer to be made.
 struct AnswerPlan: Sendable {
     enum Reading: Sendable {

@@ -22,17 +22,17 @@ struct UsageSummary: Sendable {
     let budget: Int?
 
     /// Answers of one request share its prompt, which is counted once, as OpenAI counts it; what it cost is counted as often as it was paid.
-    init(_ outputs: [Output], operatingPoint: String, budget: Int?) {
+    init(_ answers: [AnswerCost], operatingPoint: String, budget: Int?) {
         (self.operatingPoint, self.budget) = (operatingPoint, budget)
         var prompts: Set<Int> = []
-        for output in outputs {
-            let usage = output.generation.usage
-            if prompts.insert(output.promptIndex).inserted {
+        for answer in answers {
+            let usage = answer.usage
+            if prompts.insert(answer.promptIndex).inserted {
                 promptTokens += usage.promptTokens
                 cachedTokens += usage.cachedTokens
             }
             completionTokens += usage.completionTokens
-            reasoningTokens += output.reasoningTokens
+            reasoningTokens += answer.reasoningTokens
             degradedTokens += usage.degradedTokens
             modelSeconds += usage.modelSeconds
             guard let moe = usage.moe else { continue }
@@ -91,18 +91,20 @@ struct UsageSummary: Sendable {
 
 extension ResponseFacts {
     func usage(_ outputs: [Output]) -> UsageSummary {
-        UsageSummary(outputs, operatingPoint: request.operatingPoint, budget: request.budget)
+        UsageSummary(outputs.map(\.cost), operatingPoint: request.operatingPoint, budget: request.budget)
     }
 
-    func usageJSON(_ outputs: [Output]) -> JSONTree {
-        let usage = usage(outputs)
+    func usageJSON(_ outputs: [Output]) -> JSONTree { usageJSON(outputs.map(\.cost)) }
+
+    func usageJSON(_ answers: [AnswerCost]) -> JSONTree {
+        let usage = UsageSummary(answers, operatingPoint: request.operatingPoint, budget: request.budget)
         return usage.json(cost: state.cost(modelSeconds: usage.modelSeconds))
     }
 
     /// In the shape of `usage.moe`.
     func moeJSON(_ usage: UsageSummary) -> JSONTree { usage.moe(cost: state.cost(modelSeconds: usage.modelSeconds)) }
 
-    /// Of answers that did not come to their end: what is known without them.
+    /// While answers are made: what is known without the engine.
     func usageJSON(tokens: Int) -> JSONTree {
         [
             "prompt_tokens": .int(promptTokens), "completion_tokens": .int(tokens),
