@@ -328,6 +328,8 @@ class Page(test_answers.Scenario):
 class Key(unittest.TestCase):
     """A server that wants a key."""
 
+    settings = Page.settings
+
     @classmethod
     def serve(cls) -> Server:
         return mock("--key", "right-key")
@@ -344,6 +346,7 @@ class Key(unittest.TestCase):
         self.assertEqual(browser.complaints(), [])
         browser.id("asked-key").send_keys("right-key", Keys.ENTER)
         browser.ready()
+        self.settings(maxTokens="40")  # two answers must fit in the context
         browser.send("Hello")
         self.assertTrue(browser.text(".answer .md"))
         self.assertEqual(browser.js("return [sessionStorage['moe-infer.key'], JSON.stringify(localStorage).includes('right-key')]"), ["right-key", False])

@@ -5,9 +5,11 @@ const KEY = "moe-infer.key";
 const LONGEST_EVENT = 16 * 1024 * 1024;
 
 export class Failure extends Error {
-  constructor(message, { status = 0, type = "", code = "", retryAfter = null, requestID = null } = {}) {
+  constructor(message, { status = 0, type = "", code = "", retryAfter = null, requestID = null, key = "" } = {}) {
     super(message);
     Object.assign(this, { status, type, code, retryAfter, requestID });
+    // Not for who shows or keeps it.
+    Object.defineProperty(this, "key", { value: key });
   }
 }
 
@@ -20,7 +22,8 @@ export const key = {
 export async function call(path, { body, signal } = {}) {
   const headers = { accept: body?.stream ? "text/event-stream" : "application/json" };
   if (body) headers["content-type"] = "application/json";
-  if (key.get()) headers.authorization = `Bearer ${key.get()}`;
+  const used = key.get();
+  if (used) headers.authorization = `Bearer ${used}`;
   let response;
   try {
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal, cache: "no-store" });
@@ -41,6 +44,7 @@ export async function call(path, { body, signal } = {}) {
     code: told?.code ?? "",
     retryAfter: waitOf(response.headers),
     requestID: response.headers.get("x-request-id"),
+    key: used,
   });
 }
 

@@ -45,7 +45,9 @@ const panel = new Panel({
     $("pressure").hidden = !strained;
     if (status && !model) start();
   },
-  refused: () => askKey(),
+  refused: async (failure) => {
+    if (await askKey(failure)) panel.wake();
+  },
 });
 
 // The server and its model
@@ -58,7 +60,7 @@ async function start() {
     model = settings.offer(models);
     offerModel();
   } catch (failure) {
-    if (failure.status === 401) askKey();
+    if (failure.status === 401) askKey(failure).then((given) => given && !model && start());
     else $("state-text").textContent = failure.message;
   } finally {
     start.busy = false;
@@ -86,8 +88,11 @@ function offerModel() {
 
 let keyAsked = null;
 
-/** Asks for a key, once at a time; whether one was given. */
-function askKey(again = Boolean(key.get())) {
+/** Asks for a key after a request that wanted another one, once at a time; whether there is one now. */
+async function askKey(failure) {
+  // Another one was given meanwhile.
+  if (failure.key !== key.get()) return key.get() !== "";
+  const again = failure.key !== "";
   keyAsked ??= new Promise((resolve) => {
     const dialog = $("ask-key");
     $("ask-key-text").textContent = again
@@ -199,7 +204,8 @@ async function answer(turn, points) {
   sum();
   save();
   tell(turn);
-  if (turn.answers.some((given) => given.failure?.status === 401) && (await askKey())) await answer(turn, points);
+  const refused = turn.answers.map((given) => given.failure).find((failure) => failure?.status === 401);
+  if (refused && (await askKey(refused))) await answer(turn, points);
 }
 
 /** Says once how it ended, with the text where it is short enough to be listened to. */
