@@ -75,7 +75,7 @@ bench-server: build models peer ## 1 to 64 clients beside llama.cpp's server on 
 
 sanitize: setup ## Run loader, kernel and engine tests under AddressSanitizer and ThreadSanitizer
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 swift test --scratch-path .build-asan --sanitize=address --filter 'MoETensorsTests|MoEComputeTests|MoETokenizerTests'
-	@swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests|RobustnessTests|MoEServerTests'
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/Tools/tsan.suppressions swift test --scratch-path .build-tsan --sanitize=thread --filter 'ThreadPool|EngineTests|RobustnessTests|MoEServerTests'
 
 bench: build ## Measure the embedded model under several policies
 	@$(BINARY) bench --prompt 256 --repetitions 5 --routing static --routing native --routing static:k=2

@@ -171,7 +171,7 @@ import Testing
         var configuration = ServerConfiguration()
         configuration.readTimeout = 0.5
         try await TestServer.with(configuration: configuration) { server in
-            let connection = try server.connect(timeout: 10)
+            let connection = try server.connect()
             let response = try await RawConnection.off {
                 try connection.send("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
                 return try connection.response()
@@ -286,7 +286,7 @@ import Testing
         try await TestServer.with { server in
             for isStreamed in [false, true] {
                 let body = "{\"prompt\":\"Once\",\"max_tokens\":4,\"stream\":\(isStreamed)}"
-                let connection = try server.connect(timeout: 20)
+                let connection = try server.connect()
                 let text = try await RawConnection.off {
                     try connection.send(
                         "POST /v1/completions HTTP/\(version)\r\nHost: localhost\r\n\(header)Content-Length: \(body.utf8.count)\r\n\r\n"
@@ -303,7 +303,7 @@ import Testing
     /// Some clients stop sending after their request; their answer still comes.
     @Test(arguments: [false, true]) func whoOnlyStopsSendingIsAnswered(isStreamed: Bool) async throws {
         try await TestServer.with { server in
-            let connection = try server.connect(timeout: 20)
+            let connection = try server.connect()
             let response = try await RawConnection.off {
                 try connection.request(
                     "POST", "/v1/completions",

@@ -23,7 +23,7 @@ struct TestServer: Sendable {
         let llm = try await LLM.load(.path(model), options: EngineOptions(settings: settings))
         var configuration = given
         configuration.port = 0
-        configuration.drainSeconds = 5
+        configuration.drainSeconds = 60
         let (urls, continuation) = AsyncStream<String>.makeStream()
         let server = try Server(
             llm: llm, modelName: "demo", configuration: configuration,
@@ -46,7 +46,7 @@ struct TestServer: Sendable {
         }
     }
 
-    func connect(timeout: Int = 60) throws -> RawConnection { try RawConnection(port: port, timeout: timeout) }
+    func connect() throws -> RawConnection { try RawConnection(port: port) }
 
     func get(_ path: String, headers: [String: String] = [:]) async throws -> RawConnection.Response {
         let connection = try connect()
