@@ -234,13 +234,13 @@ static void compute_unit(const native_call *call, int32_t index, int64_t number,
     // The others take the units between meanwhile.
     const moe_ahead next = weights_of(task, begin + call->workers * (int64_t)plan->unit_columns, columns, task->n);
     native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch.panels, next};
-    if (!task->up) {
-        compute_matrix(&unit);
-        return;
+    moe_matmul_task up;
+    if (task->up) {
+        up = moe_up_task(task);
+        unit.after = weights_of(&up, begin, columns, unit.end);
     }
-    moe_matmul_task up = moe_up_task(task);
-    unit.after = weights_of(&up, begin, columns, unit.end);
     compute_matrix(&unit);
+    if (!task->up) return;
     unit.after = next;
     up.output_stride = plan->unit_columns;
     up.output = scratch.ups - begin;

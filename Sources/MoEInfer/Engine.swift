@@ -196,11 +196,11 @@ package actor Engine {
             draftBatch.reset()
             slices.removeAll(keepingCapacity: true)
         }
+        let decoders = scheduler.decodingCount
         scheduler.rowsBesideDecoding =
             rowsBesideDecoding
             ?? pace.rows(
-                decoding: scheduler.decodingCount,
-                prompts: scheduler.runningCount - scheduler.decodingCount + scheduler.waitingCount,
+                decoding: decoders, prompts: scheduler.runningCount - decoders + scheduler.waitingCount,
                 most: scheduler.limits.chunk)
         scheduler.schedule(into: &slices) {
             sequences[$0]?.planDraft() ?? 0

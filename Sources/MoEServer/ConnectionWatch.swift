@@ -127,11 +127,7 @@ final class ConnectionWatch: ChannelDuplexHandler, RemovableChannelHandler, Send
         }
         if id == nil { task.cancel() }
         defer { if let id { state.withLock { _ = $0.actions.removeValue(forKey: id) } } }
-        return try await withTaskCancellationHandler {
-            try await task.value
-        } onCancel: {
-            task.cancel()
-        }
+        return try await task.valueOrCancel
     }
 
     static func of(_ channel: any Channel) async throws -> ConnectionWatch {

@@ -19,12 +19,14 @@ MOE_INLINE void store_block(uint8_t *block, const panel_vector v[8], int offset)
 /// with -> one vector per block, `step` apart.
 MOE_INLINE void store_scales(const uint8_t *w, size_t stride, size_t bytes, size_t blocks, __m256 (*of_row)(const uint8_t *),
                              uint8_t *out, size_t step) {
-    for (size_t j = 0; blocks < 8 && j < blocks; j++) {  // what follows the blocks may not be there
-        uint16_t halves[COLUMNS];
-        for (size_t r = 0; r < COLUMNS; r++) memcpy(&halves[r], w + r * stride + j * bytes, 2);
-        store_halves(out + j * step, halves);
+    if (blocks < 8) {  // what follows them may not be there
+        for (size_t j = 0; j < blocks; j++) {
+            uint16_t halves[COLUMNS];
+            for (size_t r = 0; r < COLUMNS; r++) memcpy(&halves[r], w + r * stride + j * bytes, 2);
+            store_halves(out + j * step, halves);
+        }
+        return;
     }
-    if (blocks < 8) return;
     _Alignas(64) float scales[COLUMNS][8];
     for (size_t r = 0; r < COLUMNS; r++) _mm256_store_ps(scales[r], of_row(w + r * stride));
     panel_vector v[8];

@@ -32,13 +32,22 @@ func withDeadline<Result: Sendable>(
     }
     defer { timer.cancel() }
     do {
-        return try await withTaskCancellationHandler {
-            try await task.value
-        } onCancel: {
-            task.cancel()
-        }
+        return try await task.valueOrCancel
     } catch let thrown {
         throw lateness.hasBegun ? error : thrown
+    }
+}
+
+extension Task where Failure == any Error {
+    /// The task's value. Who waits for it and is cancelled cancels the task.
+    var valueOrCancel: Success {
+        get async throws {
+            try await withTaskCancellationHandler {
+                try await value
+            } onCancel: {
+                cancel()
+            }
+        }
     }
 }
 

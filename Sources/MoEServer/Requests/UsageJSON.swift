@@ -91,13 +91,17 @@ struct UsageSummary: Sendable {
 
 extension ResponseFacts {
     func usage(_ outputs: [Output]) -> UsageSummary {
-        UsageSummary(outputs.map(\.cost), operatingPoint: request.operatingPoint, budget: request.budget)
+        usage(outputs.map(\.cost))
+    }
+
+    private func usage(_ answers: [AnswerCost]) -> UsageSummary {
+        UsageSummary(answers, operatingPoint: request.operatingPoint, budget: request.budget)
     }
 
     func usageJSON(_ outputs: [Output]) -> JSONTree { usageJSON(outputs.map(\.cost)) }
 
     func usageJSON(_ answers: [AnswerCost]) -> JSONTree {
-        let usage = UsageSummary(answers, operatingPoint: request.operatingPoint, budget: request.budget)
+        let usage = usage(answers)
         return usage.json(cost: state.cost(modelSeconds: usage.modelSeconds))
     }
 
