@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 import arithmetic
 import difficulty
+import experts
 import export
 from gate import HIDDEN_SCALE
 from loss import tied_cross_entropy
@@ -77,6 +78,25 @@ class ModelTests(unittest.TestCase):
         for name, gradient in grouped.items():
             torch.testing.assert_close(gradient, reference[name], rtol=1e-3, atol=1e-6, msg=name)
         self.assertGreater(grouped["blocks.0.moe.counting.heads"].abs().max().item(), 0)
+
+    def test_fused_functions_are_the_plain_ones(self):
+        generator = torch.Generator().manual_seed(2)
+        plain = experts.hidden_units, experts.hidden_gradients
+        experts.fuse()
+        fused = experts.hidden_units, experts.hidden_gradients
+        experts.hidden_units, experts.hidden_gradients = plain
+        for rows in (128, 384):
+            gate, up, d_hidden = (torch.randn(rows, 32, generator=generator) for _ in range(3))
+            weight = torch.rand(rows, 1, generator=generator)
+            torch.testing.assert_close(fused[0](gate, up, weight), plain[0](gate, up, weight))
+            # Both overwrite their first argument.
+            for one, other in zip(fused[1](d_hidden.clone(), gate, up, weight), plain[1](d_hidden.clone(), gate, up, weight)):
+                torch.testing.assert_close(one, other)
+
+    def test_padding_adds_nothing(self):
+        places, sizes = experts.padded(torch.tensor([3, 0, 128, 129]), 260)
+        self.assertEqual(sizes, [128, 0, 128, 256])
+        self.assertEqual(places[[0, 2, 3, 130, 131, 259]].tolist(), [0, 2, 128, 255, 256, 384])
 
     def test_the_gate_is_a_prefix_and_the_price_a_dial(self):
         model = tiny()
