@@ -5,8 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__linux__)
+#if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #include "kernel_table.h"
@@ -45,6 +51,10 @@ moe_cpu_features moe_cpu_detect(void) {
     features.avx512_vnni = __builtin_cpu_supports("avx512vnni");
     features.avx512_bf16 = __builtin_cpu_supports("avx512bf16");
     features.avx_vnni = __builtin_cpu_supports("avxvnni");
+#if defined(__linux__)
+    unsigned a, b, c, d;
+    features.amx_int8 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & bit_AMXTILE) && (d & bit_AMXINT8);
+#endif
 #elif defined(__aarch64__)
     features.neon = true;  // part of the architecture
 #if defined(__linux__)
@@ -55,8 +65,21 @@ moe_cpu_features moe_cpu_detect(void) {
     return features;
 }
 
+#if defined(__x86_64__)
+/// Asks Linux for the tile registers, which it gives a process, with all its threads, on demand only: 8 KiB for each thread's switches.
+static bool tiles_permitted(void) {
+#if defined(__linux__)
+    // arch/x86/include/uapi/asm/prctl.h, and the number of the state component.
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 // Tables from worst to best: those that this CPU runs.
-enum { MOST_TABLES = 4 };
+enum { MOST_TABLES = 5 };
 static moe_kernels tables[MOST_TABLES];
 static int available;
 static const moe_kernels *active;
@@ -83,7 +106,10 @@ static void build(void) {
         add_table(moe_kernels_set_avx2);
         if (cpu.avx512f && cpu.avx512bw && cpu.avx512vl) {
             add_table(moe_kernels_set_avx512);
-            if (cpu.avx512_vnni) add_table(moe_kernels_set_avx512vnni);
+            if (cpu.avx512_vnni) {
+                add_table(moe_kernels_set_avx512vnni);
+                if (cpu.amx_int8 && tiles_permitted()) add_table(moe_kernels_set_avx512amx);
+            }
         }
     }
 #elif defined(__aarch64__)
@@ -127,10 +153,13 @@ const char *moe_kernel_name(int32_t type) {
     return moe_traits(type) ? moe_kernels_active()->names[type] : "";
 }
 
-int32_t moe_panel_from(int32_t type) {
+const char *moe_kernel_path(int32_t type, int32_t rows) {
     const moe_type_traits *traits = moe_traits(type);
+    if (!traits) return "";
+    if (traits->kind == MOE_CLASS_FLOAT) return "float tiles";
     const moe_kernels *kernels = moe_kernels_active();
-    return traits && traits->kind != MOE_CLASS_FLOAT && kernels->panel_columns > 0 ? kernels->panel_from[type] : 0;
+    const moe_panels *panels = moe_panels_for(kernels, type, rows);
+    return panels == NULL ? "dot products" : panels == &kernels->wide ? "wide panels" : "panels";
 }
 
 void moe_dequantize_row(int32_t type, const void *src, float *dst, int64_t k) {

@@ -21,7 +21,8 @@
 
 #define MOE_TYPE_SLOTS 40      // type ids are below
 #define MOE_CHUNK 256          // elements that kernels work on at a time: 8 blocks of 32
-#define MOE_TILE_ROWS 8        // at most: activation rows of a tile
+#define MOE_TILE_ROWS 8        // at most: activation rows of a tile of float weights, or of dot products
+#define MOE_PANEL_ROWS 64      // at most: activation rows of a panel's tile
 #define MOE_DOT_ROWS 8         // activation rows of one pass over a weight row
 #define MOE_TILE_COLUMNS 32    // at most: weight rows of a tile
 
@@ -122,20 +123,37 @@ static inline moe_ahead moe_ahead_part(moe_ahead whole, int32_t part, int32_t pa
     return (moe_ahead){whole.memory + begin, end - begin};
 }
 
-/// Interleaves `n` (<= panel_columns) weight rows for moe_panel_fn.
+/// Interleaves `n` (<= columns) weight rows for moe_panel_fn.
 typedef void (*moe_pack_fn)(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
                             moe_ahead ahead, uint8_t *panel);
-/// The same tile as moe_float_tile_fn, from a packed panel of n weight rows; m <= panel_rows. Columns from n on may be written.
-typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
+/// Activation rows of a panel: where they are, or gathered.
+typedef union moe_panel_input {
+    const moe_act_chunk *const *rows;
+    const uint8_t *gathered;
+} moe_panel_input;
+/// Lays m (<= rows) activation rows side by side for moe_panel_fn: moe_gathered_bytes, a multiple of 64.
+typedef void (*moe_gather_fn)(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered);
+/// The same tile as moe_float_tile_fn, from a packed panel of n weight rows; m <= rows. Columns from n on may be written.
+typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, int32_t n, moe_panel_input x, int32_t m, int64_t k,
                              moe_ahead ahead, float *out);
+
+#define MOE_GATHERED_ROWS 16
+#define MOE_NEVER UINT8_MAX  // of moe_panels.from
+
+/// A way to multiply many activation rows: weight rows are interleaved, a panel at a time, for kernels that use each of them for
+/// several activation rows.
+typedef struct moe_panels {
+    moe_pack_fn pack;
+    moe_gather_fn gather;          // NULL: multiply reads the activations where they are
+    moe_panel_fn multiply;
+    int32_t columns, rows;         // 0: there is none
+    uint8_t from[MOE_TYPE_SLOTS];  // activation rows from which on it beats what needs fewer, measured
+} moe_panels;
 
 typedef struct moe_kernels {
     const char *isa;
     moe_quantize_fn quantize;
-    moe_pack_fn pack;
-    moe_panel_fn panel;
-    int32_t panel_columns, panel_rows;             // 0: no panels, dot products only
-    uint8_t panel_from[MOE_TYPE_SLOTS];            // rows from which on a panel beats dot products, measured
+    moe_panels panels, wide;                       // for many rows, and for still more
     const char *names[MOE_TYPE_SLOTS];             // who computes `dot` or `float_tile`
     moe_dequantize_fn dequantize[MOE_TYPE_SLOTS];
     moe_unpack_fn unpack[MOE_TYPE_SLOTS];          // quantised types
@@ -143,6 +161,12 @@ typedef struct moe_kernels {
     moe_dots_fn dots[MOE_TYPE_SLOTS];              // the same; NULL: `dot`, row by row
     moe_float_tile_fn float_tile[MOE_TYPE_SLOTS];  // float types
 } moe_kernels;
+
+/// The panels for m activation rows; NULL: dot products.
+static inline const moe_panels *moe_panels_for(const moe_kernels *kernels, int32_t type, int32_t m) {
+    if (kernels->wide.columns > 0 && kernels->wide.from[type] != MOE_NEVER && m >= kernels->wide.from[type]) return &kernels->wide;
+    return kernels->panels.columns > 0 && m >= kernels->panels.from[type] ? &kernels->panels : NULL;
+}
 
 /// The table in use, and one by name (see moe_kernels_limit); NULL when the CPU cannot run it.
 const moe_kernels *moe_kernels_active(void);
@@ -153,6 +177,7 @@ void moe_kernels_set_ref(moe_kernels *table);
 void moe_kernels_set_avx2(moe_kernels *table);
 void moe_kernels_set_avx512(moe_kernels *table);
 void moe_kernels_set_avx512vnni(moe_kernels *table);
+void moe_kernels_set_avx512amx(moe_kernels *table);
 void moe_kernels_set_neon(moe_kernels *table);
 void moe_kernels_set_neon_dotprod(moe_kernels *table);
 void moe_kernels_set_neon_i8mm(moe_kernels *table);
@@ -161,6 +186,11 @@ void moe_kernels_set_neon_i8mm(moe_kernels *table);
 static inline size_t moe_panel_block_bytes(const moe_type_traits *traits, int32_t columns) {
     const size_t floats = traits->kind == MOE_CLASS_BLOCK16 ? 6 : 2;
     return (size_t)columns * (32 + 4 * floats);
+}
+/// Bytes of gathered activations: in tiles of MOE_GATHERED_ROWS, each block's integers and two floats of each row.
+static inline size_t moe_gathered_bytes(int32_t m, int64_t k) {
+    const size_t tiles = ((size_t)m + MOE_GATHERED_ROWS - 1) / MOE_GATHERED_ROWS;
+    return tiles * (size_t)moe_chunks(k) * 8 * MOE_GATHERED_ROWS * (32 + 2 * sizeof(float));
 }
 static inline size_t moe_panel_bytes(const moe_type_traits *traits, int32_t columns, int64_t k) {
     return (size_t)moe_chunks(k) * 8 * moe_panel_block_bytes(traits, columns);

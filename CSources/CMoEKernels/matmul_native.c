@@ -43,8 +43,9 @@ typedef struct task_plan {
 
 /// Memory of one worker.
 typedef struct worker_scratch {
-    uint8_t *panels;  // packed weights of a unit
-    float *ups;       // [m, unit's columns]: the second product of a SwiGLU task
+    uint8_t *panels;    // packed weights of a unit
+    uint8_t *gathered;  // activations, for panels that want them side by side
+    float *ups;         // [m, unit's columns]: the second product of a SwiGLU task
 } worker_scratch;
 
 typedef struct native_call {
@@ -66,7 +67,7 @@ typedef struct native_unit {
     const native_call *call;
     const moe_matmul_task *task;
     int32_t group, begin, end;
-    uint8_t *panels;
+    worker_scratch scratch;
     moe_ahead after;  // what is most likely read next
 } native_unit;
 
@@ -83,10 +84,41 @@ static bool is_quantised(const moe_matmul_task *task) {
     return !is_float(task->weight_type) || (task->up && !is_float(task->up_type));
 }
 
-/// Bytes of packed weights per column; 0: dot products, or float weights.
-static size_t panel_column_bytes(const native_call *call, const moe_matmul_task *task, int32_t type) {
-    if (is_float(type) || call->kernels->panel_columns == 0 || task->m < call->kernels->panel_from[type]) return 0;
-    return moe_panel_bytes(moe_traits(type), call->kernels->panel_columns, task->k) / (size_t)call->kernels->panel_columns;
+/// The panels that a matrix is multiplied by; NULL: dot products, or float weights.
+static const moe_panels *panels_of(const native_call *call, const moe_matmul_task *task, int32_t type) {
+    return is_float(type) ? NULL : moe_panels_for(call->kernels, type, task->m);
+}
+
+/// Bytes of packed weights per column.
+static size_t panel_column_bytes(const moe_panels *panels, const moe_matmul_task *task, int32_t type) {
+    return moe_panel_bytes(moe_traits(type), panels->columns, task->k) / (size_t)panels->columns;
+}
+
+/// Groups of activation rows as equal as can be: a last group of one row would cost half as much as a full one.
+typedef struct row_groups {
+    int32_t count, rows;
+} row_groups;
+
+static row_groups groups_of(const moe_panels *panels, int32_t m) {
+    const int32_t count = (m + panels->rows - 1) / panels->rows;
+    return (row_groups){count, (m + count - 1) / count};
+}
+
+/// As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
+/// Otherwise a group of rows passes over all panels of the unit.
+static bool panels_at_once(const moe_matmul_task *task) {
+    return (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
+}
+
+/// Bytes of a group's activations, gathered.
+static size_t gathered_group_bytes(const moe_panels *panels, const moe_matmul_task *task) {
+    return moe_gathered_bytes(groups_of(panels, task->m).rows, task->k);
+}
+
+/// Bytes of gathered activations that a unit holds.
+static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *task) {
+    if (!panels->gather) return 0;
+    return (panels_at_once(task) ? (size_t)groups_of(panels, task->m).count : 1) * gathered_group_bytes(panels, task);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -171,56 +203,89 @@ static void compute_dots(const native_unit *unit) {
     }
 }
 
+/// Activation rows i...i + m - 1, gathered into `memory` if the panels want that.
+static moe_panel_input panel_input(const native_unit *unit, const moe_panels *panels, int32_t i, int32_t m,
+                                   const moe_act_chunk **rows, uint8_t *memory) {
+    for (int32_t r = 0; r < m; r++) rows[r] = activations(unit, i + r);
+    if (!panels->gather) return (moe_panel_input){.rows = rows};
+    panels->gather(rows, m, unit->task->k, memory);
+    return (moe_panel_input){.gathered = memory};
+}
+
 /// Activation rows i...i + m - 1 times one packed panel: columns j...j + n - 1.
-static void compute_panel(const native_unit *unit, int32_t i, int32_t m, int32_t j, int32_t n, const uint8_t *panel,
-                          moe_ahead ahead) {
+static void compute_panel(const native_unit *unit, const moe_panels *panels, moe_panel_input x, int32_t i, int32_t m, int32_t j,
+                          int32_t n, const uint8_t *panel, moe_ahead ahead) {
     const moe_matmul_task *task = unit->task;
-    float tile[MOE_TILE_ROWS * MOE_TILE_COLUMNS];
-    const moe_act_chunk *x[MOE_TILE_ROWS];
-    for (int32_t r = 0; r < m; r++) x[r] = activations(unit, i + r);
-    unit->call->kernels->panel(task->weight_type, panel, n, x, m, task->k, ahead, tile);
+    float tile[MOE_PANEL_ROWS * MOE_TILE_COLUMNS];
+    panels->multiply(task->weight_type, panel, n, x, m, task->k, ahead, tile);
     store_tile(task, tile, i, m, j, n);
 }
 
-static void compute_panels(const native_unit *unit) {
+/// Each panel is packed, used for all rows, and forgotten.
+static void compute_panels_at_once(const native_unit *unit, const moe_panels *panels) {
     const moe_matmul_task *task = unit->task;
-    const moe_kernels *kernels = unit->call->kernels;
-    const int32_t begin = unit->begin, end = unit->end, type = task->weight_type, columns = kernels->panel_columns;
-    uint8_t *packed = unit->panels;
+    const int32_t type = task->weight_type, end = unit->end, columns = panels->columns;
+    const row_groups groups = groups_of(panels, task->m);
+    const moe_act_chunk *rows[MOE_PANEL_ROWS];
+    uint8_t *gathered = unit->scratch.gathered;
+    for (int32_t g = 0; panels->gather && g < groups.count; g++) {
+        const int32_t i = g * groups.rows;
+        panel_input(unit, panels, i, least(groups.rows, task->m - i), rows, gathered + (size_t)g * gathered_group_bytes(panels, task));
+    }
+    for (int32_t j = unit->begin; j < end; j += columns) {
+        const int32_t n = least(columns, end - j), parts = groups.count + 1;
+        const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
+        panels->pack(type, unit->call->kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
+                     moe_ahead_part(next, 0, parts), unit->scratch.panels);
+        for (int32_t g = 0; g < groups.count; g++) {
+            const int32_t i = g * groups.rows, m = least(groups.rows, task->m - i);
+            const moe_panel_input x = panels->gather
+                ? (moe_panel_input){.gathered = gathered + (size_t)g * gathered_group_bytes(panels, task)}
+                : panel_input(unit, panels, i, m, rows, NULL);
+            compute_panel(unit, panels, x, i, m, j, n, unit->scratch.panels, moe_ahead_part(next, g + 1, parts));
+        }
+    }
+}
+
+/// All panels of the unit are packed, then each group of rows passes over them.
+static void compute_panels_in_turn(const native_unit *unit, const moe_panels *panels) {
+    const moe_matmul_task *task = unit->task;
+    const int32_t type = task->weight_type, end = unit->end, columns = panels->columns;
     const size_t panel_bytes = moe_panel_bytes(moe_traits(type), columns, task->k);
-    const uint8_t *first = weight_row(task, begin);
-    for (size_t at = 0; at < (size_t)least(columns, end - begin) * task->row_bytes; at += 64) __builtin_prefetch(first + at);
-    // Groups of rows as equal as can be: a last group of one row would cost half as much as a full one.
-    const int32_t groups = (task->m + kernels->panel_rows - 1) / kernels->panel_rows;
-    const int32_t rows = (task->m + groups - 1) / groups;
-    // As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
-    // Otherwise a group of rows passes over all panels of the unit.
-    const bool at_once = (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
-    for (int32_t j = begin; j < end; j += columns) {
+    uint8_t *packed = unit->scratch.panels;
+    for (int32_t j = unit->begin; j < end; j += columns, packed += panel_bytes) {
         const int32_t n = least(columns, end - j);
         const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
-        uint8_t *panel = packed + (at_once ? 0 : (size_t)((j - begin) / columns) * panel_bytes);
-        const int32_t parts = at_once ? groups + 1 : 1;
-        kernels->pack(type, kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, moe_ahead_part(next, 0, parts),
-                      panel);
-        for (int32_t g = 0; at_once && g < groups; g++) {
-            compute_panel(unit, g * rows, least(rows, task->m - g * rows), j, n, panel, moe_ahead_part(next, g + 1, parts));
+        panels->pack(type, unit->call->kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, next, packed);
+    }
+    const int32_t rows = groups_of(panels, task->m).rows;
+    for (int32_t i = 0; i < task->m; i += rows) {
+        const int32_t m = least(rows, task->m - i);
+        const moe_act_chunk *pointers[MOE_PANEL_ROWS];
+        const moe_panel_input x = panel_input(unit, panels, i, m, pointers, unit->scratch.gathered);
+        packed = unit->scratch.panels;
+        for (int32_t j = unit->begin; j < end; j += columns, packed += panel_bytes) {
+            compute_panel(unit, panels, x, i, m, j, least(columns, end - j), packed, (moe_ahead){NULL, 0});
         }
     }
-    for (int32_t i = 0; !at_once && i < task->m; i += rows) {
-        for (int32_t j = begin; j < end; j += columns) {
-            compute_panel(unit, i, least(rows, task->m - i), j, least(columns, end - j),
-                          packed + (size_t)((j - begin) / columns) * panel_bytes, (moe_ahead){NULL, 0});
-        }
-    }
-    if (begin == 0) {
+}
+
+static void compute_panels(const native_unit *unit, const moe_panels *panels) {
+    const moe_matmul_task *task = unit->task;
+    const uint8_t *first = weight_row(task, unit->begin);
+    const size_t bytes = (size_t)least(panels->columns, unit->end - unit->begin) * task->row_bytes;
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(first + at);
+    if (panels_at_once(task)) compute_panels_at_once(unit, panels);
+    else compute_panels_in_turn(unit, panels);
+    if (unit->begin == 0) {
         for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
     }
 }
 
 static void compute_matrix(const native_unit *unit) {
+    const moe_panels *panels = panels_of(unit->call, unit->task, unit->task->weight_type);
     if (is_float(unit->task->weight_type)) compute_float(unit);
-    else if (panel_column_bytes(unit->call, unit->task, unit->task->weight_type) > 0) compute_panels(unit);
+    else if (panels) compute_panels(unit, panels);
     else compute_dots(unit);
 }
 
@@ -230,10 +295,10 @@ static void compute_unit(const native_call *call, int32_t index, int64_t number,
     const task_plan *plan = &call->plans[index];
     const int64_t begin = (number - plan->first_unit) * plan->unit_columns;
     const int64_t last = begin + plan->unit_columns;
-    const int32_t columns = call->kernels->panel_columns;
+    const int32_t columns = MOE_TILE_COLUMNS;  // at least a panel's
     // The others take the units between meanwhile.
     const moe_ahead next = weights_of(task, begin + call->workers * (int64_t)plan->unit_columns, columns, task->n);
-    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch.panels, next};
+    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next};
     moe_matmul_task up;
     if (task->up) {
         up = moe_up_task(task);
@@ -292,8 +357,11 @@ static int64_t column_cost(const moe_matmul_task *task) {
 static int32_t unit_columns(const native_call *call, const moe_matmul_task *task, int64_t unit_cost) {
     int64_t columns = unit_cost / column_cost(task);
     if (task->m > 1) {
-        const size_t packed = panel_column_bytes(call, task, task->weight_type), bytes = packed ? packed : task->row_bytes;
-        const int64_t most = (int64_t)(unit_weight_bytes / (bytes ? bytes : 1));
+        const moe_panels *panels = panels_of(call, task, task->weight_type);
+        const size_t bytes = panels ? panel_column_bytes(panels, task, task->weight_type) : task->row_bytes;
+        // Gathering activations is paid for by many columns; who does it has a larger cache.
+        const size_t in_cache = panels && panels->gather ? 3 * unit_weight_bytes : unit_weight_bytes;
+        const int64_t most = (int64_t)(in_cache / (bytes ? bytes : 1));
         columns = columns < most ? columns : most;
     }
     columns = (columns + MOE_TILE_COLUMNS - 1) / MOE_TILE_COLUMNS * MOE_TILE_COLUMNS;
@@ -304,11 +372,25 @@ static int32_t unit_columns(const native_call *call, const moe_matmul_task *task
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-static int64_t plan_units(native_call *call, int32_t workers, size_t *panel_scratch, size_t *up_scratch) {
+/// Bytes of the parts of a worker's scratch.
+typedef struct scratch_sizes {
+    size_t panels, gathered, ups;
+} scratch_sizes;
+
+static void size_panels(const native_call *call, const moe_matmul_task *task, int32_t type, int32_t columns,
+                        scratch_sizes *sizes) {
+    const moe_panels *panels = panels_of(call, task, type);
+    if (!panels) return;
+    const size_t padded = (size_t)(columns + panels->columns - 1) / (size_t)panels->columns * (size_t)panels->columns;
+    sizes->panels = most(sizes->panels, padded * panel_column_bytes(panels, task, type));
+    sizes->gathered = most(sizes->gathered, gathered_bytes(panels, task));
+}
+
+static int64_t plan_units(native_call *call, int32_t workers, scratch_sizes *sizes) {
     int64_t cost = 0;
     for (int32_t t = 0; t < call->count; t++) cost += call->tasks[t].n * column_cost(&call->tasks[t]);
     const int64_t unit_cost = cost / (workers * units_per_worker);
-    *panel_scratch = *up_scratch = 0;
+    *sizes = (scratch_sizes){0};
     call->unit_count = 0;
     for (int32_t t = 0; t < call->count; t++) {
         const moe_matmul_task *task = &call->tasks[t];
@@ -316,12 +398,10 @@ static int64_t plan_units(native_call *call, int32_t workers, size_t *panel_scra
         call->plans[t].unit_columns = columns;
         call->plans[t].first_unit = call->unit_count;
         call->unit_count += ((int64_t)task->n + columns - 1) / columns;
-        const int32_t panel_columns = call->kernels->panel_columns > 0 ? call->kernels->panel_columns : 1;
-        const size_t padded = (size_t)(columns + panel_columns - 1) / (size_t)panel_columns * (size_t)panel_columns;
-        *panel_scratch = most(*panel_scratch, padded * panel_column_bytes(call, task, task->weight_type));
+        size_panels(call, task, task->weight_type, columns, sizes);
         if (!task->up) continue;
-        *panel_scratch = most(*panel_scratch, padded * panel_column_bytes(call, task, task->up_type));
-        *up_scratch = most(*up_scratch, (size_t)columns * (size_t)task->m * sizeof(float));
+        size_panels(call, task, task->up_type, columns, sizes);
+        sizes->ups = most(sizes->ups, (size_t)columns * (size_t)task->m * sizeof(float));
     }
     return cost;
 }
@@ -418,19 +498,22 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
         if (pass == 0 && !(base = moe_pool_scratch(pool, workers, used))) return -1;
     }
     const int64_t chunks = plan_activations(&call, table, mask);
-    size_t panel_bytes, up_bytes;
-    const int64_t cost = plan_units(&call, workers, &panel_bytes, &up_bytes);
-    panel_bytes = (panel_bytes + 63) / 64 * 64;
-    up_bytes = (up_bytes + 63) / 64 * 64;
+    scratch_sizes sizes;
+    const int64_t cost = plan_units(&call, workers, &sizes);
 
     // Worker 0's scratch holds the activations too: the region's own caller is worker 0.
     uint8_t *quantised = NULL;
     for (int32_t w = 0; w < workers; w++) {
-        const size_t bytes = panel_bytes + up_bytes + (w == 0 ? (size_t)chunks * sizeof(moe_act_chunk) : 0);
-        uint8_t *memory = bytes ? moe_pool_scratch(pool, w, bytes) : NULL;
-        if (bytes && !memory) return -1;
-        call.scratch[w] = (worker_scratch){memory, (float *)(void *)(memory + panel_bytes)};
-        if (w == 0) quantised = memory + panel_bytes + up_bytes;
+        worker_scratch *scratch = &call.scratch[w];
+        uint8_t *memory = NULL;
+        for (int pass = 0; pass < 2; pass++) {
+            used = 0;
+            scratch->panels = take(memory, &used, sizes.panels);
+            scratch->gathered = take(memory, &used, sizes.gathered);
+            scratch->ups = take(memory, &used, sizes.ups);
+            if (w == 0) quantised = take(memory, &used, (size_t)chunks * sizeof(moe_act_chunk));
+            if (pass == 0 && used > 0 && !(memory = moe_pool_scratch(pool, w, used))) return -1;
+        }
     }
     if (call.slot_count > 0) {
         moe_act_chunk *next = (moe_act_chunk *)(void *)quantised;

@@ -149,8 +149,8 @@ package struct ComputeDiagnosis: Sendable, Codable {
         let all: [(Bool, String)] = [
             (cpu.avx2, "avx2"), (cpu.fma, "fma"), (cpu.f16c, "f16c"), (cpu.avx512f, "avx512f"),
             (cpu.avx512bw, "avx512bw"), (cpu.avx512vl, "avx512vl"), (cpu.avx512_vnni, "avx512_vnni"),
-            (cpu.avx512_bf16, "avx512_bf16"), (cpu.avx_vnni, "avx_vnni"), (cpu.neon, "neon"), (cpu.dotprod, "dotprod"),
-            (cpu.i8mm, "i8mm"),
+            (cpu.avx512_bf16, "avx512_bf16"), (cpu.avx_vnni, "avx_vnni"), (cpu.amx_int8, "amx_int8"),
+            (cpu.neon, "neon"), (cpu.dotprod, "dotprod"), (cpu.i8mm, "i8mm"),
         ]
         return all.filter(\.0).map(\.1)
     }

@@ -12,7 +12,7 @@ package struct MatmulCrossover: Sendable, Codable {
         /// Billions of operations per second, a multiplication and an addition counted as two.
         package var nativeGops: Double
         package var blasGops: Double
-        /// `dot products`, `panels`, `float tiles` or `BLAS`: what the plan takes for dense products of that many rows.
+        /// `dot products`, `panels`, `wide panels`, `float tiles` or `BLAS`: what the plan takes for dense products of that many rows.
         package var chosen: String
         /// Of the fastest path's speed.
         package var chosenShare: Double
@@ -50,8 +50,7 @@ package struct MatmulCrossover: Sendable, Codable {
                         of: $0, type: type, rows: count, memory: memory, input: input, output: input + inputs, pool: pool)
                 }
                 let path = plan.dense(rows: count, quantized: type.isQuantized)
-                let from = Int(moe_panel_from(Int32(type.rawValue)))
-                let native = type.isQuantized ? (from > 0 && count >= from ? "panels" : "dot products") : "float tiles"
+                let native = String(cString: moe_kernel_path(Int32(type.rawValue), Int32(count)))
                 let chosen = path == .blas ? measured[1] : measured[0]
                 rows.append(
                     Row(

@@ -165,23 +165,40 @@ static void test_dots(const tile_case *c, const char *isa) {
     }
 }
 
-static void test_panel(const tile_case *c, const char *isa, int32_t n) {
+static void test_panel(const tile_case *c, const char *isa, const moe_panels *panels, int32_t n) {
     const moe_kernels *kernels = moe_kernels_named(isa);
-    const int32_t type = c->named->type, columns = kernels->panel_columns;
+    const int32_t type = c->named->type, columns = panels->columns;
+    if (panels->from[type] == MOE_NEVER) return;
     const uint8_t *rows = guarded_copy(c->weights, (size_t)n * c->row_bytes);
     uint8_t *panel = guarded(moe_panel_bytes(moe_traits(type), columns, c->k));
-    kernels->pack(type, kernels->unpack[type], rows, c->row_bytes, n, c->k, (moe_ahead){rows, (size_t)n * c->row_bytes}, panel);
-    for (int32_t m = 1; m <= kernels->panel_rows; m++) {
+    panels->pack(type, kernels->unpack[type], rows, c->row_bytes, n, c->k, (moe_ahead){rows, (size_t)n * c->row_bytes}, panel);
+    // More rows than there are: the same ones again.
+    const moe_act_chunk *x[MOE_PANEL_ROWS];
+    for (int32_t i = 0; i < MOE_PANEL_ROWS; i++) x[i] = c->x[i % ACTIVATION_ROWS];
+    for (int32_t m = 1; m <= panels->rows; m += m < 18 ? 1 : 23) {
         const size_t bytes = ((size_t)(m - 1) * MOE_TILE_COLUMNS + (size_t)columns) * sizeof(float);
         float *out = guarded(bytes);
         memset(out, 0x55, bytes);
-        kernels->panel(type, panel, n, c->x, m, c->k, (moe_ahead){rows, 100}, out);
+        moe_panel_input input = {.rows = x};
+        if (panels->gather) {
+            uint8_t *gathered = guarded(moe_gathered_bytes(m, c->k));
+            panels->gather(x, m, c->k, gathered);
+            input.gathered = gathered;
+        }
+        panels->multiply(type, panel, n, input, m, c->k, (moe_ahead){rows, 100}, out);
         for (int32_t i = 0; i < m; i++) {
-            check(same_bits(out + i * MOE_TILE_COLUMNS, c->expected[i], n),
+            check(same_bits(out + i * MOE_TILE_COLUMNS, c->expected[i % ACTIVATION_ROWS], n),
                   "%s panel %s, weights %d, activations %d, k %d, %d columns, row %d of %d", isa, c->named->name,
                   c->weight_mode, c->activation_mode, (int)c->k, n, i, m);
         }
     }
+}
+
+/// Whole panels, and one of another width every time.
+static void test_panels(const tile_case *c, const char *isa, const moe_panels *panels, int32_t number) {
+    if (panels->columns == 0) return;
+    test_panel(c, isa, panels, panels->columns);
+    test_panel(c, isa, panels, 1 + number % panels->columns);
 }
 
 static void test_tile(numbers *n, const named_type *named, int32_t blocks, int weight_mode, int activation_mode,
@@ -206,11 +223,8 @@ static void test_tile(numbers *n, const named_type *named, int32_t blocks, int w
     }
     for (int i = 1; i < isa_count; i++) {
         test_dots(&c, isas[i]);
-        const int32_t columns = moe_kernels_named(isas[i])->panel_columns;
-        if (columns == 0) continue;
-        // Whole panels, and one of another width every time.
-        test_panel(&c, isas[i], columns);
-        test_panel(&c, isas[i], 1 + (blocks + weight_mode + activation_mode) % columns);
+        test_panels(&c, isas[i], &moe_kernels_named(isas[i])->panels, blocks + weight_mode + activation_mode);
+        test_panels(&c, isas[i], &moe_kernels_named(isas[i])->wide, blocks + weight_mode + activation_mode);
     }
     release_guarded();
 }

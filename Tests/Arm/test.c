@@ -188,7 +188,7 @@ void fill_activations(numbers *n, enum activation_mode mode, float *x, int64_t k
 // ---------------------------------------------------------------------------------------------------------------------
 
 static void find_isas(const char *best) {
-    static const char *const all[] = {"ref", "avx2", "avx512", "avx512vnni", "neon", "neon_dotprod", "neon_i8mm"};
+    static const char *const all[] = {"ref", "avx2", "avx512", "avx512vnni", "avx512amx", "neon", "neon_dotprod", "neon_i8mm"};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (moe_kernels_named(all[i])) isas[isa_count++] = all[i];
     }

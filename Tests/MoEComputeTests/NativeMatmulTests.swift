@@ -33,6 +33,23 @@ import Testing
         }
     }
 
+    /// The same with more rows than one call of a panel takes, and more activations than stay in cache.
+    @Test(arguments: [ElementType.q4K, .q8_0, .q4_0, .q6K]) func manyRowsOfGreatLength(type: ElementType) throws {
+        let (n, m, k) = (70, 139, 4096)
+        let weights = RandomWeights(type, n: n, k: k, seed: 23)
+        let x = randomActivations(rows: m, k: k, seed: 24)
+        let rows = (0..<m).map { Int32(($0 * 8) % m) }
+        let pool = try ThreadPool(threads: 2)
+        var alone: [UInt32] = []
+        for row in rows { alone += try product(weights, x, rows: [row], m: 1, isa: "ref", pool: pool).output.bits }
+        for isa in availableISAs where isa != "ref" {
+            for count in [m, 64, 66] {
+                let output = try product(weights, x, rows: Array(rows.prefix(count)), m: count, isa: isa, pool: pool).output
+                #expect(output.bits == Array(alone.prefix(count * n)), "\(isa), m = \(count)")
+            }
+        }
+    }
+
     /// Against the plain loops over dequantised weights.
     @Test(arguments: weightTypes) func agreesWithTheOracle(type: ElementType) throws {
         let (n, m, k) = (19, 7, 512)

@@ -6,7 +6,8 @@ import MoETensors
 import MoETestSupport
 
 /// The ISAs whose kernels this machine runs; "ref" first.
-let availableISAs = ["ref", "avx2", "avx512", "avx512vnni", "neon", "neon_dotprod", "neon_i8mm"].filter { isa in
+let availableISAs = ["ref", "avx2", "avx512", "avx512vnni", "avx512amx", "neon", "neon_dotprod", "neon_i8mm"].filter {
+    isa in
     var value: Float = 0
     return moe_dequantize_row_isa(isa, Int32(ElementType.f32.rawValue), [Float](repeating: 1, count: 1), &value, 1)
 }

@@ -308,18 +308,18 @@ DEFINE_PANEL(block32_min, Q4_K)
 DEFINE_PANEL(block16, Q6_K)
 DEFINE_PANEL(block16_min, Q2_K)
 
-static void panel(int32_t type, const uint8_t *packed, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
+static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_input x, int32_t m, int64_t k,
                   moe_ahead ahead, float *out) {
     (void)n;  // the columns after it are written too
     const moe_type_traits *traits = moe_traits(type);
-    if (traits->kind == MOE_CLASS_BLOCK16) (traits->has_min ? panel_block16_min : panel_block16)(packed, x, m, k, ahead, out);
-    else (traits->has_min ? panel_block32_min : panel_block32)(packed, x, m, k, ahead, out);
+    if (traits->kind == MOE_CLASS_BLOCK16) (traits->has_min ? panel_block16_min : panel_block16)(packed, x.rows, m, k, ahead, out);
+    else (traits->has_min ? panel_block32_min : panel_block32)(packed, x.rows, m, k, ahead, out);
 }
 
 static void set_panel(moe_kernels *table) {
-    table->pack = pack;
-    table->panel = panel;
-    table->panel_columns = COLUMNS;
-    table->panel_rows = ROWS;
-    memset(table->panel_from, PANEL_FROM, sizeof table->panel_from);
+    table->panels.pack = pack;
+    table->panels.multiply = panel;
+    table->panels.columns = COLUMNS;
+    table->panels.rows = ROWS;
+    memset(table->panels.from, PANEL_FROM, sizeof table->panels.from);
 }

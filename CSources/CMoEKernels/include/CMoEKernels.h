@@ -45,19 +45,19 @@ bool moe_dequantize_row_isa(const char *isa, int32_t type, const void *src, floa
 // CPU and kernel table: detected once, the reference table first, then overrides per ISA.
 
 typedef struct moe_cpu_features {
-    bool avx2, fma, f16c, avx512f, avx512bw, avx512vl, avx512_vnni, avx512_bf16, avx_vnni;
+    bool avx2, fma, f16c, avx512f, avx512bw, avx512vl, avx512_vnni, avx512_bf16, avx_vnni, amx_int8;
     bool neon, dotprod, i8mm;
 } moe_cpu_features;
 
 moe_cpu_features moe_cpu_detect(void);
 /// Limits dispatch for tests, or NULL for the best. The names, from worst to best: "ref"; on x86-64 "avx2", "avx512",
-/// "avx512vnni"; on 64-bit ARM "neon", "neon_dotprod", "neon_i8mm". Returns false when not available here.
+/// "avx512vnni", "avx512amx"; on 64-bit ARM "neon", "neon_dotprod", "neon_i8mm". Returns false when not available here.
 /// Not thread-safe; call before any other kernel runs. Also read once from the environment variable MOE_ISA.
 bool moe_kernels_limit(const char *isa);
 /// The ISA name of the dot kernel in use for a type, for `doctor`.
 const char *moe_kernel_name(int32_t type);
-/// Activation rows from which on packed panels take over from dot products for a quantised type; 0: never.
-int32_t moe_panel_from(int32_t type);
+/// Who multiplies that many activation rows natively: "dot products", "panels", "wide panels", "float tiles"; "" for an unknown type.
+const char *moe_kernel_path(int32_t type, int32_t rows);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Thread pool: fork-join, spins briefly, then sleeps on a futex. Worker 0 is the caller.

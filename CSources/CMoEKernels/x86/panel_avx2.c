@@ -226,33 +226,33 @@ DEFINE_PANEL(s8, Q8_0)
 DEFINE_PANEL(sub16, Q6_K)
 DEFINE_PANEL(sub16_min, Q2_K)
 
-static void panel(int32_t type, const uint8_t *packed, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
+static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_input x, int32_t m, int64_t k,
                   moe_ahead ahead, float *out) {
     (void)n;
     const moe_type_traits *traits = moe_traits(type);
     if (traits->kind == MOE_CLASS_BLOCK16) {
-        (traits->has_min ? panel_sub16_min : panel_sub16)(packed, x, m, k, ahead, out);
+        (traits->has_min ? panel_sub16_min : panel_sub16)(packed, x.rows, m, k, ahead, out);
     } else if (traits->range == MOE_RANGE_U4) {
-        (traits->has_min ? panel_u4_min : panel_u4_offset)(packed, x, m, k, ahead, out);
+        (traits->has_min ? panel_u4_min : panel_u4_offset)(packed, x.rows, m, k, ahead, out);
     } else if (traits->range == MOE_RANGE_U5) {
-        (traits->has_min ? panel_u5_min : panel_u5_offset)(packed, x, m, k, ahead, out);
+        (traits->has_min ? panel_u5_min : panel_u5_offset)(packed, x.rows, m, k, ahead, out);
     } else {
-        panel_s8(packed, x, m, k, ahead, out);
+        panel_s8(packed, x.rows, m, k, ahead, out);
     }
 }
 
 #pragma clang attribute pop
 
 void moe_set_panel_avx2(moe_kernels *table) {
-    table->pack = pack;
-    table->panel = panel;
-    table->panel_columns = COLUMNS;
-    table->panel_rows = ROWS;
+    table->panels.pack = pack;
+    table->panels.multiply = panel;
+    table->panels.columns = COLUMNS;
+    table->panels.rows = ROWS;
     // Measured, 2 threads on cold weights (AMD Zen 5): rows from which on packing is paid back.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
-        table->panel_from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 9 : 4;
+        table->panels.from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 9 : 4;
     }
-    table->panel_from[MOE_TYPE_Q8_0] = 5;
+    table->panels.from[MOE_TYPE_Q8_0] = 5;
 }
 #endif

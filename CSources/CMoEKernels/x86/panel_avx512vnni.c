@@ -2,10 +2,6 @@
 //
 // AVX-512 VNNI: many activation rows. As panel_avx2.c, with 16 weight rows per panel. The instruction multiplies unsigned by
 // signed bytes: weights are stored with 128 added, and the accumulators start at -128 times the activations' sum.
-//
-// Panel: blocks of 32 elements in the order of the sum's lanes (lane j: blocks j, j + 8, …), each block
-//   q[8][16][4]   for each group of 4 elements, 4 bytes (+ 128) of each of 16 weight rows
-//   scale[16], min[16] float32; for BLOCK16 also sub_scale[2][16], sub_min[2][16] float32
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <stddef.h>
@@ -18,103 +14,11 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "avx2.h"
-#include "avx512.h"
+#define WEIGHT_SHIFT 128
+#include "panel_avx512.h"
 
-// Two panels of 16 columns share each activation that is broadcast: twelve sums, twelve products under way.
-enum { COLUMNS = 16, PARTS = 2, ROWS = 6 };
-
-/// Sixteen rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
-MOE_INLINE void transpose(const void *rows, size_t stride, __m512i out[8]) {
-    const uint8_t *p = rows;
-    __m512i r[8], pairs[8], quads[8];
-    for (size_t i = 0; i < 8; i++) {
-        // Vectors 0...3 hold rows i and i + 4, vectors 4...7 rows i + 4 and i + 8: what the last step needs.
-        const size_t low = i < 4 ? i : i + 4;
-        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(load256(p + low * stride)), load256(p + (low + 4) * stride), 1);
-    }
-    for (int i = 0; i < 4; i++) {
-        pairs[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        pairs[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    for (int i = 0; i < 2; i++) {
-        for (int j = 0; j < 2; j++) {
-            quads[4 * i + 2 * j] = _mm512_unpacklo_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
-            quads[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
-        }
-    }
-    for (int i = 0; i < 4; i++) {
-        out[i] = _mm512_shuffle_i32x4(quads[i], quads[4 + i], 0x88);
-        out[i + 4] = _mm512_shuffle_i32x4(quads[i], quads[4 + i], 0xdd);
-    }
-}
-
-/// The low and high int16 of each int32, as floats.
-MOE_INLINE void store_pairs(float *out, __m512i pairs) {
-    _mm512_store_ps(out, _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16)));
-    _mm512_store_ps(out + COLUMNS, _mm512_cvtepi32_ps(_mm512_srai_epi32(pairs, 16)));
-}
-
-typedef __m512i panel_vector;
-MOE_INLINE void store_panel(void *p, panel_vector v) { _mm512_store_si512(p, v); }
-/// Bytes with 128 added, of which the format's own offset is there already.
-MOE_INLINE panel_vector shifted(panel_vector v, int offset) {
-    return _mm512_add_epi8(v, _mm512_set1_epi8((char)(128 - offset)));
-}
-
-// What panel_pack.h asks for.
-
-/// Sixteen rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
-MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[4]) {
-    const uint8_t *p = rows;
-    __m512i r[4];
-    for (size_t i = 0; i < 4; i++) {
-        r[i] = _mm512_castsi128_si512(load128(p + i * stride));
-        r[i] = _mm512_inserti32x4(r[i], load128(p + (i + 4) * stride), 1);
-        r[i] = _mm512_inserti32x4(r[i], load128(p + (i + 8) * stride), 2);
-        r[i] = _mm512_inserti32x4(r[i], load128(p + (i + 12) * stride), 3);
-    }
-    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
-    const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
-    out[0] = _mm512_unpacklo_epi64(a, c);
-    out[1] = _mm512_unpackhi_epi64(a, c);
-    out[2] = _mm512_unpacklo_epi64(b, d);
-    out[3] = _mm512_unpackhi_epi64(b, d);
-}
-
-MOE_INLINE panel_vector bytes_of(int value) { return _mm512_set1_epi8((char)value); }
-MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm512_or_si512(a, b); }
-MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm512_and_si512(a, b); }
-MOE_INLINE panel_vector bits_left(panel_vector v, unsigned n) { return _mm512_slli_epi16(v, n); }
-MOE_INLINE panel_vector bits_right(panel_vector v, unsigned n) { return _mm512_srli_epi16(v, n); }
-MOE_INLINE panel_vector low_nibbles(panel_vector v) { return common(v, bytes_of(15)); }
-MOE_INLINE panel_vector high_nibbles(panel_vector v) { return common(bits_right(v, 4), bytes_of(15)); }
-MOE_INLINE panel_vector lowered(panel_vector v, int by) { return _mm512_sub_epi8(v, bytes_of(by)); }
-MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), indices);
-}
-
-/// The float16 of each row's first word, or second (negated), times the unsigned byte `index` of its int32.
-MOE_INLINE void store_scaled_byte(void *out, panel_vector words, bool second, panel_vector bytes, int index) {
-    const __m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(second ? _mm512_srli_epi32(words, 16) : words));
-    const __m512i byte = _mm512_and_si512(_mm512_srli_epi32(bytes, (unsigned)(8 * index)), _mm512_set1_epi32(255));
-    const __m512 product = _mm512_mul_ps(d, _mm512_cvtepi32_ps(byte));
-    _mm512_store_ps(out, second ? _mm512_sub_ps(_mm512_setzero_ps(), product) : product);
-}
-MOE_INLINE void store_halves(void *out, const uint16_t halves[COLUMNS]) {
-    _mm512_store_ps(out, _mm512_cvtph_ps(load256(halves)));
-}
-/// Bytes 2 pair and 2 pair + 1 of each row, as floats.
-MOE_INLINE void store_signed_bytes(void *out, panel_vector bytes, int pair) {
-    const __m512i first = _mm512_slli_epi32(bytes, (unsigned)(24 - 16 * pair));
-    const __m512i second = _mm512_slli_epi32(bytes, (unsigned)(16 - 16 * pair));
-    _mm512_store_ps(out, _mm512_cvtepi32_ps(_mm512_srai_epi32(first, 24)));
-    _mm512_store_ps((float *)out + COLUMNS, _mm512_cvtepi32_ps(_mm512_srai_epi32(second, 24)));
-}
-
-MOE_INLINE __m256 row_halves_q8_0(const uint8_t *w) { return scales_q8_0(w); }
-MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return scales_q4_0(w); }
-
-#include "panel_body.h"
+// Times two panels: twelve sums, twelve products under way.
+enum { ROWS = 6 };
 
 /// Adds the products of `groups` groups of 4 elements to dots[p][i], for m activation rows at x[i] and `parts` panels.
 MOE_INLINE void dot_groups(const uint8_t *const *blocks, int parts, const int8_t *const *x, int groups, int m,
@@ -225,9 +129,7 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, i
         for (int i = 0; i < m; i++) {
             __m512 l[8];
             for (int j = 0; j < 8; j++) l[j] = lanes[j][p][i];
-            const __m512 even = _mm512_add_ps(_mm512_add_ps(l[0], l[4]), _mm512_add_ps(l[2], l[6]));
-            const __m512 odd = _mm512_add_ps(_mm512_add_ps(l[1], l[5]), _mm512_add_ps(l[3], l[7]));
-            _mm512_storeu_ps(out + i * MOE_TILE_COLUMNS + COLUMNS * p, _mm512_add_ps(even, odd));
+            _mm512_storeu_ps(out + i * MOE_TILE_COLUMNS + COLUMNS * p, sums_of_lanes(l));
         }
     }
 }
@@ -250,45 +152,35 @@ DEFINE_PANEL(block32_min_pair, Q4_K, 2)
 DEFINE_PANEL(block16, Q6_K, 1)
 DEFINE_PANEL(block16_min, Q2_K, 1)
 
-static void panel(int32_t type, const uint8_t *packed, int32_t n, const moe_act_chunk *const *x, int32_t m, int64_t k,
+static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_input x, int32_t m, int64_t k,
                   moe_ahead ahead, float *out) {
     const moe_type_traits *traits = moe_traits(type);
     const bool pair = n > COLUMNS, block16 = traits->kind == MOE_CLASS_BLOCK16;
     moe_fetching fetch = fetching(ahead, (size_t)(8 * moe_chunks(k) * (block16 && pair ? 2 : 1)));
     if (!block16) {
-        if (traits->has_min) (pair ? panel_block32_min_pair : panel_block32_min)(packed, x, m, k, &fetch, out);
-        else (pair ? panel_block32_pair : panel_block32)(packed, x, m, k, &fetch, out);
+        if (traits->has_min) (pair ? panel_block32_min_pair : panel_block32_min)(packed, x.rows, m, k, &fetch, out);
+        else (pair ? panel_block32_pair : panel_block32)(packed, x.rows, m, k, &fetch, out);
         return;
     }
     for (int p = 0; p <= pair; p++) {
         const uint8_t *part = packed + (size_t)p * moe_panel_bytes(traits, COLUMNS, k);
-        (traits->has_min ? panel_block16_min : panel_block16)(part, x, m, k, &fetch, out + COLUMNS * p);
-    }
-}
-
-static void pack_parts(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
-                       moe_ahead ahead, uint8_t *panel) {
-    const int32_t parts = n > COLUMNS ? 2 : 1;
-    for (int32_t p = 0; p < parts; p++) {
-        const int32_t left = n - COLUMNS * p;
-        pack(type, unpack, rows + (size_t)(COLUMNS * p) * row_bytes, row_bytes, left < COLUMNS ? left : COLUMNS, k,
-             moe_ahead_part(ahead, p, parts), panel + (size_t)p * moe_panel_bytes(moe_traits(type), COLUMNS, k));
+        (traits->has_min ? panel_block16_min : panel_block16)(part, x.rows, m, k, &fetch, out + COLUMNS * p);
     }
 }
 
 #pragma clang attribute pop
 
 void moe_set_panel_avx512vnni(moe_kernels *table) {
-    table->pack = pack_parts;
-    table->panel = panel;
-    table->panel_columns = PARTS * COLUMNS;
-    table->panel_rows = ROWS;
+    table->panels.pack = pack_parts;
+    table->panels.multiply = panel;
+    table->panels.columns = PARTS * COLUMNS;
+    table->panels.rows = ROWS;
     // Measured, 2 threads on cold weights (AMD Zen 5): rows from which on packing is paid back.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
-        table->panel_from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 8 : 6;
+        table->panels.from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 8 : 6;
     }
-    table->panel_from[MOE_TYPE_Q4_K] = table->panel_from[MOE_TYPE_Q5_K] = 5;
+    table->panels.from[MOE_TYPE_Q4_K] = table->panels.from[MOE_TYPE_Q5_K] = 5;
 }
 
 void moe_kernels_set_avx512vnni(moe_kernels *table) {
