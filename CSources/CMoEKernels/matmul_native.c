@@ -68,7 +68,8 @@ typedef struct native_unit {
     const moe_matmul_task *task;
     int32_t group, begin, end;
     worker_scratch scratch;
-    moe_ahead after;  // what is most likely read next
+    moe_ahead after;            // what is most likely read next
+    const moe_panels *gathered; // whom the gathered activations are for; NULL: there are none yet
 } native_unit;
 
 static const moe_act_chunk *activations(const native_unit *unit, int32_t i) {
@@ -228,7 +229,7 @@ static void compute_panels_at_once(const native_unit *unit, const moe_panels *pa
     const row_groups groups = groups_of(panels, task->m);
     const moe_act_chunk *rows[MOE_PANEL_ROWS];
     uint8_t *gathered = unit->scratch.gathered;
-    for (int32_t g = 0; panels->gather && g < groups.count; g++) {
+    for (int32_t g = 0; panels->gather && unit->gathered != panels && g < groups.count; g++) {
         const int32_t i = g * groups.rows;
         panel_input(unit, panels, i, least(groups.rows, task->m - i), rows, gathered + (size_t)g * gathered_group_bytes(panels, task));
     }
@@ -295,10 +296,11 @@ static void compute_unit(const native_call *call, int32_t index, int64_t number,
     const task_plan *plan = &call->plans[index];
     const int64_t begin = (number - plan->first_unit) * plan->unit_columns;
     const int64_t last = begin + plan->unit_columns;
-    const int32_t columns = MOE_TILE_COLUMNS;  // at least a panel's
+    const moe_panels *panels = panels_of(call, task, task->weight_type);
+    const int32_t columns = panels ? panels->columns : MOE_TILE_COLUMNS;
     // The others take the units between meanwhile.
     const moe_ahead next = weights_of(task, begin + call->workers * (int64_t)plan->unit_columns, columns, task->n);
-    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next};
+    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next, NULL};
     moe_matmul_task up;
     if (task->up) {
         up = moe_up_task(task);
@@ -307,6 +309,7 @@ static void compute_unit(const native_call *call, int32_t index, int64_t number,
     compute_matrix(&unit);
     if (!task->up) return;
     unit.after = next;
+    if (panels && panels_at_once(task)) unit.gathered = panels;
     up.output_stride = plan->unit_columns;
     up.output = scratch.ups - begin;
     unit.task = &up;
