@@ -21,13 +21,15 @@ import Testing
         // Slow, so that it is under way when it is stopped.
         let terminal = try terminal(["-n", "4000", "--gemm", "reference", "--threads", "1"])
         #expect(await terminal.expect("/help lists commands"))
+        #expect(await terminal.reads())
         terminal.send("Hello, who are you?\r")
-        #expect(await terminal.expect("\n"))
+        #expect(await terminal.reads(keys: false))
         #expect(await terminal.expect(" "))
         try await Task.sleep(for: .milliseconds(300))
         terminal.send("\u{3}")
         #expect(await terminal.expect("(stopped)"), "\(terminal.output)")
-        // It listens at once, and the stopped answer is a part of the conversation.
+        // The stopped answer is a part of the conversation.
+        #expect(await terminal.reads())
         terminal.send("/show\r")
         #expect(await terminal.expect("user: Hello, who are you?"))
         #expect(await terminal.expect("assistant: "))
@@ -45,6 +47,7 @@ import Testing
         defer { try? FileManager.default.removeItem(at: state) }
         let terminal = try terminal()
         #expect(await terminal.expect("/help lists commands"))
+        #expect(await terminal.reads())
         // Typed, moved in, changed; one emoji of several parts goes at once.
         terminal.send("/system a漢👨‍👩‍👧b\u{1B}[D\u{7F}\u{1B}[Dx\u{1B}[Fe\u{301}\r")
         #expect(await terminal.expect("set; it holds"))
@@ -66,6 +69,7 @@ import Testing
         defer { try? FileManager.default.removeItem(at: state) }
         let first = try terminal()
         #expect(await first.expect("/help lists commands"))
+        #expect(await first.reads())
         first.send("/system unusual\r")
         #expect(await first.expect("set; it holds"))
         first.send("/exit\r")
@@ -75,6 +79,7 @@ import Testing
         #expect(mode == 0o600)
         let second = try terminal()
         #expect(await second.expect("/help lists commands"))
+        #expect(await second.reads())
         second.send("\u{1B}[A\u{1B}[A")
         #expect(await second.expect("/system unusual"))
         second.send("\u{3}\u{12}unus")
@@ -85,6 +90,7 @@ import Testing
         #expect(await second.exitCode() == 0)
         let third = try terminal(["--no-history"])
         #expect(await third.expect("/help lists commands"))
+        #expect(await third.reads())
         third.send("\u{1B}[Anothing\u{3}\u{4}")
         #expect(await third.exitCode() == 0)
         #expect(!third.output.contains("unusual"))
@@ -110,8 +116,10 @@ import Testing
         for (environment, isColoured) in [([:], true), (["NO_COLOR": "1"], false)] as [([String: String], Bool)] {
             let terminal = try terminal(["-n", "4", "--show-experts"], environment: environment)
             #expect(await terminal.expect("/help lists commands"))
+            #expect(await terminal.reads())
             terminal.send("Hello\r")
             #expect(await terminal.expect("(cut off"))
+            #expect(await terminal.reads())
             terminal.send("\u{4}")
             #expect(await terminal.exitCode() == 0)
             #expect(terminal.output.contains("\u{1B}[48;5;") == isColoured)

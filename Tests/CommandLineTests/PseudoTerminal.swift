@@ -75,6 +75,17 @@ final class PseudoTerminal {
         }
     }
 
+    /// Waits until the program reads keys one by one, or no longer does. Keys that come before are the terminal's to lose.
+    func reads(keys wanted: Bool = true, seconds: Double = 120) async -> Bool {
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        while flags.map({ $0 & tcflag_t(ICANON) != 0 }) == wanted {
+            read()
+            if ContinuousClock.now > deadline { return false }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return true
+    }
+
     /// Waits until the program has ended.
     func exitCode(seconds: Double = 120) async -> Int32? {
         let deadline = ContinuousClock.now + .seconds(seconds)
@@ -89,9 +100,12 @@ final class PseudoTerminal {
 
     /// Whether the terminal echoes and gives whole lines, as it did at first.
     var isAsBefore: Bool {
+        flags.map { $0 & tcflag_t(ECHO | ICANON | ISIG) == tcflag_t(ECHO | ICANON | ISIG) } ?? false
+    }
+
+    private var flags: tcflag_t? {
         var mode = termios()
-        guard tcgetattr(slave, &mode) == 0 else { return false }
-        return mode.c_lflag & tcflag_t(ECHO | ICANON | ISIG) == tcflag_t(ECHO | ICANON | ISIG)
+        return tcgetattr(slave, &mode) == 0 ? mode.c_lflag : nil
     }
 
     private func read() {

@@ -278,6 +278,17 @@ class TrainingTests(unittest.TestCase):
         self.assertIn("other settings (seed)", refused.stderr)
         self.assertIn("longer than the context of 64", self.train("parts", "--long-window", "65").stderr)
 
+    def test_a_static_run_goes_on_as_an_elastic_one(self):
+        elastic = "--elastic-from", "3"
+        self.assertEqual(self.train("whole", *elastic).returncode, 0)
+        self.assertEqual(self.train("parts", "--variant", "static", "--stop-at", "3").returncode, 0)
+        done = self.train("parts", *elastic)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name, values in self.checkpoint("whole")["state"].items():
+            self.assertTrue(torch.equal(values, self.checkpoint("parts")["state"][name]), name)
+        self.assertEqual(self.train("late", "--variant", "static", "--stop-at", "4").returncode, 0)
+        self.assertIn("other settings (variant, elastic_from)", self.train("late", *elastic).stderr)
+
     def test_every_twin_trains(self):
         for variant in ("static", "dense-total", "dense-active"):
             done = self.train(variant, "--variant", variant)

@@ -31,8 +31,9 @@ from optimizer import SharedState
 from plan import ANCHORS, FIRST_LOG_MU, Shape, control, draw
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ("variant", "steps", "long", "muon_lr", "adam_lr", "gate_lr", "weight_decay", "entropy", "share", "seed", "workers",
+SETTINGS = ("variant", "elastic_from", "steps", "long", "muon_lr", "adam_lr", "gate_lr", "weight_decay", "entropy", "share", "seed", "workers",
             "window", "long_window", "rows", "compile")
+EARLIER = {"elastic_from": 0}  # what settings were before there was a choice: older checkpoints do not name them
 VARIANTS = {
     "dynamic": "the model that ships: its gate is learned with it",
     "static": "the same shape, always k = 8",
@@ -47,6 +48,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="default: .cache/train/VARIANT")
     parser.add_argument("--variant", choices=VARIANTS, default="dynamic",
                         help="; ".join(f"{name}: {what}" for name, what in VARIANTS.items()))
+    parser.add_argument("--elastic-from", type=int, default=0, metavar="STEP",
+                        help="dynamic: until then all rows run all experts, as the static twin's")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--stop-at", type=int, help="stop with a checkpoint after this step")
     parser.add_argument("--window", type=int, default=1024, help="tokens; the last steps read longer ones (--long)")
@@ -120,7 +123,7 @@ class Curriculum:
             # In turn: students of the full rows, and rows of their own.
             window = self.options.long_window
             shape = Shape(window, half, 0, 0, half) if step % 2 else Shape(window, half, 0, half, 0)
-        if self.options.variant != "dynamic":
+        if self.options.variant != "dynamic" or step < self.options.elastic_from:
             shape = Shape(shape.window, shape.unique, 0, 0, 0)
         return shape
 
@@ -172,7 +175,7 @@ def plot(log: list[dict], path: Path) -> None:
     top = np.percentile([e["loss"] for e in log], 95)
     losses.set(ylabel="nats per token", ylim=(None, top + 0.5))
     for index, target in enumerate(ANCHORS if "mean_k" in log[-1] else ()):
-        line, = counts.plot(steps, [e["mean_k"][index] for e in log], linewidth=0.8)
+        line, = counts.plot(steps, [e["mean_k"][index] if "mean_k" in e else None for e in log], linewidth=0.8)
         counts.axhline(target, color=line.get_color(), linestyle=":", linewidth=0.8)
     counts.set(xlabel="step", ylabel="mean k at the gate's prices (dotted: wanted)")
     for axes in (losses, counts):
@@ -228,7 +231,8 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
     if options.compile:
         experts.fuse()
         for block in model.blocks:
-            for part in (block.attention, block.attention_norm, block.ffn_norm):
+            dense = (block.moe,) if config.is_dense else ()
+            for part in (block.attention, block.attention_norm, block.ffn_norm, *dense):
                 part.compile(dynamic=False)
     curriculum = Curriculum(options, config)
     log, log_mu = progress["log"], list(progress["log_mu"])
@@ -301,7 +305,7 @@ def log_entry(done: int, recent: list, reports: list, factor: float, log_mu: lis
     if not config.is_dense:
         entry |= {"entropy": [round(r.entropy.item(), 3) for r in reports],
                   "imbalance": [round(r.imbalance.item(), 4) for r in reports]}
-    if options.variant == "dynamic":
+    if counts[:, 1].any():
         entry |= {"mean_k": [round(t / n, 3) if n else None for t, n in counts.tolist()],
                   "log_mu": [round(m, 3) for m in log_mu]}
     return entry
@@ -334,10 +338,13 @@ def main() -> None:
     checkpoint = options.run / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=device)
-        other = [k for k in identity if saved["identity"].get(k) != identity[k]]
+        was = EARLIER | saved["identity"]
+        other = [k for k in identity if was.get(k) != identity[k]]
         shorter = min(options.steps, saved["identity"]["steps"])
         if "steps" in other and shorter >= 400 and saved["step"] <= PLATEAU * shorter:
             other.remove("steps")  # up to the end of the plateau a longer and a shorter run are the same run
+        if was["variant"] == "static" and options.variant == "dynamic" and saved["step"] <= options.elastic_from:
+            other = [k for k in other if k not in ("variant", "elastic_from")]  # as are these two
         if other:
             raise SystemExit(f"{checkpoint} is of a run with other settings ({', '.join(other)}): remove it, or give another --run")
         if saved["progress"].get("text", text) != text:
