@@ -75,7 +75,8 @@ final class PseudoTerminal {
         }
     }
 
-    /// Waits until the program reads keys one by one, or no longer does. Keys that come before are the terminal's to lose.
+    /// Waits until the program reads keys one by one, or no longer does; what was shown until then is not expected any more. Keys that
+    /// come before are the terminal's to lose.
     func reads(keys wanted: Bool = true, seconds: Double = 120) async -> Bool {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while flags.map({ $0 & tcflag_t(ICANON) != 0 }) == wanted {
@@ -83,6 +84,8 @@ final class PseudoTerminal {
             if ContinuousClock.now > deadline { return false }
             try? await Task.sleep(for: .milliseconds(10))
         }
+        read()
+        seen = output.endIndex
         return true
     }
 
