@@ -63,27 +63,17 @@ final class PseudoTerminal {
     /// Waits until `text` is shown after what was expected before.
     /// - Returns: whether it was.
     func expect(_ text: String, seconds: Double = 120) async -> Bool {
-        let deadline = ContinuousClock.now + .seconds(seconds)
-        while true {
-            read()
-            if let range = output.range(of: text, range: seen..<output.endIndex) {
-                seen = range.upperBound
-                return true
-            }
-            if ContinuousClock.now > deadline { return false }
-            try? await Task.sleep(for: .milliseconds(10))
+        await wait(seconds) {
+            guard let range = output.range(of: text, range: seen..<output.endIndex) else { return false }
+            seen = range.upperBound
+            return true
         }
     }
 
     /// Waits until the program reads keys one by one, or no longer does; what was shown until then is not expected any more. Keys that
     /// come before are the terminal's to lose.
     func reads(keys wanted: Bool = true, seconds: Double = 120) async -> Bool {
-        let deadline = ContinuousClock.now + .seconds(seconds)
-        while flags.map({ $0 & tcflag_t(ICANON) != 0 }) == wanted {
-            read()
-            if ContinuousClock.now > deadline { return false }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
+        guard await wait(seconds, until: { flags.map { $0 & tcflag_t(ICANON) != 0 } != wanted }) else { return false }
         read()
         seen = output.endIndex
         return true
@@ -91,14 +81,20 @@ final class PseudoTerminal {
 
     /// Waits until the program has ended.
     func exitCode(seconds: Double = 120) async -> Int32? {
-        let deadline = ContinuousClock.now + .seconds(seconds)
-        while process.isRunning {
-            read()
-            if ContinuousClock.now > deadline { return nil }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
+        guard await wait(seconds, until: { !process.isRunning }) else { return nil }
         read()
         return process.terminationStatus
+    }
+
+    /// Reads what is shown until `condition` holds.
+    private func wait(_ seconds: Double, until condition: () -> Bool) async -> Bool {
+        let deadline = ContinuousClock.now + .seconds(seconds)
+        while true {
+            read()
+            if condition() { return true }
+            if ContinuousClock.now > deadline { return false }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
     }
 
     /// Whether the terminal echoes and gives whole lines, as it did at first.
