@@ -20,28 +20,28 @@ SPREAD = 0.35  # the price of a sequence is drawn around its anchor's, in log un
 
 @dataclass
 class Shape:
-    """Of one worker's batch: `unique` windows; the last `gated` rows follow the gate, of which `taught` see the text of the
-    first rows again and learn from them, the others read text of their own."""
+    """Of one worker's batch: `full` windows, all at k = K, and `students` rows that read the first of them again with fewer experts
+    and learn from what k = K said (the sandwich rule and in-place distillation of Yu & Huang 2019, with experts for channels)."""
 
     window: int
     full: int  # rows at k = K
-    elastic: int  # rows at a random k, or a random top-p
-    own: int  # rows under the gate as it will run
-    taught: int  # rows under the relaxed gate
+    elastic: int = 0  # students at a random k, or a random top-p
+    own: int = 0  # students under the gate as it will run
+    relaxed: int = 0  # students under the relaxed gate: it learns from them
 
     @property
-    def unique(self) -> int:
-        return self.full + self.elastic + self.own
+    def students(self) -> int:
+        return self.elastic + self.own + self.relaxed
 
     @property
     def rows(self) -> int:
-        return self.unique + self.taught
+        return self.full + self.students
 
 
 @dataclass
 class Draw:
     routing: Routing
-    anchors: Tensor  # [own + taught]: whose price each gated row has
+    anchors: Tensor  # [own + relaxed]: whose price each gated row has
 
 
 def draw(shape: Shape, maximum: int, log_mu: list[float], seed: tuple[int, ...]) -> Draw:
@@ -53,7 +53,7 @@ def draw(shape: Shape, maximum: int, log_mu: list[float], seed: tuple[int, ...])
             count[row] = random.integers(1, maximum)
         else:
             mass[row] = random.uniform(0.3, 0.95)
-    gated = shape.own + shape.taught
+    gated = shape.own + shape.relaxed
     anchors = random.permutation(len(ANCHORS))[np.arange(gated) % len(ANCHORS)]
     prices = np.array(log_mu)[anchors] + random.uniform(-SPREAD, SPREAD, gated)
     relaxed = np.arange(gated) >= shape.own

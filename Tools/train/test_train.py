@@ -266,21 +266,22 @@ class TrainingTests(unittest.TestCase):
         return torch.load(self.path / run / "checkpoint.pt", weights_only=True)
 
     def test_interrupted_training_has_the_same_result(self):
-        self.assertEqual(self.train("whole").returncode, 0)
-        self.assertEqual(self.train("parts", "--stop-at", "3").returncode, 0)
+        elastic = "--elastic-from", "1"
+        self.assertEqual(self.train("whole", *elastic).returncode, 0)
+        self.assertEqual(self.train("parts", *elastic, "--stop-at", "3").returncode, 0)
         self.assertEqual(self.checkpoint("parts")["step"], 3)
-        self.assertEqual(self.train("parts").returncode, 0)
+        self.assertEqual(self.train("parts", *elastic).returncode, 0)
         whole, parts = self.checkpoint("whole"), self.checkpoint("parts")
         for name, values in whole["state"].items():
             self.assertTrue(torch.equal(values, parts["state"][name]), name)
         self.assertEqual(whole["progress"]["log_mu"], parts["progress"]["log_mu"])
-        refused = self.train("parts", "--seed", "2")
+        refused = self.train("parts", *elastic, "--seed", "2")
         self.assertIn("other settings (seed)", refused.stderr)
         self.assertIn("longer than the context of 64", self.train("parts", "--long-window", "65").stderr)
 
     def test_a_static_run_goes_on_as_an_elastic_one(self):
-        elastic = "--elastic-from", "3"
-        self.assertEqual(self.train("whole", *elastic).returncode, 0)
+        elastic = "--elastic-from", "3"  # also the default: seven twelfths of six
+        self.assertEqual(self.train("whole").returncode, 0)
         self.assertEqual(self.train("parts", "--variant", "static", "--stop-at", "3").returncode, 0)
         done = self.train("parts", *elastic)
         self.assertEqual(done.returncode, 0, done.stderr)

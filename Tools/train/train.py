@@ -48,12 +48,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="default: .cache/train/VARIANT")
     parser.add_argument("--variant", choices=VARIANTS, default="dynamic",
                         help="; ".join(f"{name}: {what}" for name, what in VARIANTS.items()))
-    parser.add_argument("--elastic-from", type=int, default=0, metavar="STEP",
-                        help="dynamic: until then all rows run all experts, as the static twin's")
+    parser.add_argument("--elastic-from", type=int, metavar="STEP",
+                        help="dynamic: the first step with students; default: after seven twelfths of the steps")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--stop-at", type=int, help="stop with a checkpoint after this step")
     parser.add_argument("--window", type=int, default=1024, help="tokens; the last steps read longer ones (--long)")
-    parser.add_argument("--rows", type=int, default=6, help="windows per step and worker")
+    parser.add_argument("--rows", type=int, default=6, help="windows per step and worker, at least 6")
     parser.add_argument("--long", type=float, default=0.1, help="share of the steps, the last ones, with --long-window")
     parser.add_argument("--long-window", type=int, default=4096,
                         help="tokens; half of these steps leave out positions, so that distances up to the context occur")
@@ -62,16 +62,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gate-lr", type=float, default=0.004)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--entropy", type=float, default=1.6, help="what the router's entropy is steered to, nats")
-    parser.add_argument("--share", type=float, default=0.5, help="of the teacher in the loss of what it teaches")
+    parser.add_argument("--share", type=float, default=1.0, help="of the teacher in its students' loss; the rest is the text's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread that share the batch; one a core")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps")
     parser.add_argument("--compile", action="store_true", help="fuse with torch.compile: a third faster; needs a C++ compiler")
     parser.add_argument("--shape", type=json.loads, default={}, metavar="JSON", help="other sizes, for experiments")
     options = parser.parse_args()
+    if options.rows < 6:
+        parser.error(f"--rows {options.rows}: at least 6, or no row is left to learn fewer experts")
     if torch.cuda.is_available():
         # As many windows a step, in one process.
         options.rows, options.workers = options.rows * options.workers, 1
+    if options.variant != "dynamic":
+        options.elastic_from = 0
+    elif options.elastic_from is None:
+        options.elastic_from = options.steps * 7 // 12
     options.run = options.run or ROOT / ".cache/train" / options.variant
     return options
 
@@ -116,19 +122,17 @@ class Curriculum:
     def shape(self, step: int) -> Shape:
         rows, window = self.options.rows, self.options.window
         if step < self.long_from:
-            own = max(1, rows // 6)
-            shape = Shape(window, full=rows - 2 * own, elastic=own, own=own, taught=2 * own)
+            shape = Shape(window, rows, elastic=rows // 6, own=rows // 6, relaxed=rows // 6 * 2)
         else:
-            half = self.long_rows // 2
-            # In turn: students of the full rows, and rows of their own.
-            window = self.options.long_window
-            shape = Shape(window, half, 0, 0, half) if step % 2 else Shape(window, half, 0, half, 0)
+            half, window = self.long_rows // 2, self.options.long_window
+            # In turn: students of all rows for the gate, and of half the rows for the weights.
+            shape = Shape(window, half, relaxed=half) if step % 2 else Shape(window, self.long_rows, own=half)
         if self.options.variant != "dynamic" or step < self.options.elastic_from:
-            shape = Shape(shape.window, shape.unique, 0, 0, 0)
+            shape = Shape(window, shape.full)
         return shape
 
     def windows(self, step: int, worker: int) -> Tensor:
-        count = self.shape(step).unique
+        count = self.shape(step).full
         if step < self.long_from:
             return self.short[step][worker * self.options.rows:][:count]
         return self.long[step - self.long_from][worker * self.long_rows:][:count]
@@ -151,6 +155,11 @@ PLATEAU = 0.4  # of the steps
 def schedule(step: int, steps: int, warm_up: int = 100) -> float:
     """Warm-up, a plateau, then linearly to zero."""
     return min((step + 1) / min(warm_up, steps // 4 + 1), 1.0, max(0.0, (steps - step) / ((1 - PLATEAU) * steps)))
+
+
+def students_from(identity: dict) -> float:
+    """The step from which on a run is not its static twin's."""
+    return {"static": float("inf"), "dynamic": identity["elastic_from"]}.get(identity["variant"], -1)
 
 
 def save_atomically(state: dict, path: Path) -> None:
@@ -201,10 +210,10 @@ class Stop:
 def step_loss(model: DemoModel, batch: Tensor, positions: Tensor | None, shape: Shape, routing: Routing,
               options: argparse.Namespace):
     """The loss of one worker's rows, the three sums of loss.py, and the routers' reports."""
-    inputs = torch.cat((batch, batch[:shape.taught]))[:, :-1]
+    inputs = torch.cat((batch, batch[:shape.students]))[:, :-1]
     with torch.autocast(batch.device.type, torch.bfloat16):
         hidden, reports = model.hidden(inputs, routing, positions)
-    tokens, width = shape.unique * shape.window, model.config.hidden
+    tokens, width = shape.full * shape.window, model.config.hidden
     flat = hidden.view(-1, width)
     total, sums = tied_cross_entropy(
         flat[:tokens], flat[tokens:], model.embedding.weight, batch[:, 1:].reshape(-1), options.share)
@@ -212,7 +221,7 @@ def step_loss(model: DemoModel, batch: Tensor, positions: Tensor | None, shape: 
     # Balance: all experts equally likely on average. Entropy: steered, so that tokens differ in how many they need.
     for report in reports:
         loss = loss + 0.02 * report.imbalance + 0.02 * (report.entropy - options.entropy).square()
-        if shape.taught:
+        if shape.relaxed:
             # mu nats for each expert: what the gate weighs against the loss, in the rows that it learns from.
             cost = report.cost[shape.own:].mean(1)
             loss = loss + (cost * routing.log_mu[shape.own:].exp()).sum() / shape.rows
@@ -251,7 +260,7 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
         loss.backward()
         counts = torch.zeros(len(ANCHORS), 2, dtype=torch.float64)
         if len(drawn.anchors):
-            kept = torch.stack([r.kept[shape.unique - shape.own:].float().mean(1) for r in reports]).mean(0).double().cpu()
+            kept = torch.stack([r.kept[shape.full + shape.elastic:].float().mean(1) for r in reports]).mean(0).double().cpu()
             counts[:, 0].index_add_(0, drawn.anchors, kept)
             counts[:, 1].index_add_(0, drawn.anchors, torch.ones_like(kept))
         shared["sums"][worker] = sums.cpu()
@@ -297,11 +306,11 @@ def log_entry(done: int, recent: list, reports: list, factor: float, log_mu: lis
               options: argparse.Namespace) -> dict:
     sums = sum(r[0] for r in recent)
     counts = sum(r[1] for r in recent)
-    unique = sum(r[2].unique * r[2].window for r in recent) * options.workers
-    taught = sum(r[2].taught * r[2].window for r in recent) * options.workers
-    entry = {"step": done, "loss": round(sums[0].item() / unique, 4), "lr": round(factor, 4), "gradient_norm": round(recent[-1][3], 3)}
-    if taught:
-        entry |= {"student": round(sums[1].item() / taught, 4), "kl": round(sums[2].item() / taught, 4)}
+    tokens = sum(r[2].full * r[2].window for r in recent) * options.workers
+    students = sum(r[2].students * r[2].window for r in recent) * options.workers
+    entry = {"step": done, "loss": round(sums[0].item() / tokens, 4), "lr": round(factor, 4), "gradient_norm": round(recent[-1][3], 3)}
+    if students:
+        entry |= {"student": round(sums[1].item() / students, 4), "kl": round(sums[2].item() / students, 4)}
     if not config.is_dense:
         entry |= {"entropy": [round(r.entropy.item(), 3) for r in reports],
                   "imbalance": [round(r.imbalance.item(), 4) for r in reports]}
@@ -343,8 +352,8 @@ def main() -> None:
         shorter = min(options.steps, saved["identity"]["steps"])
         if "steps" in other and shorter >= 400 and saved["step"] <= PLATEAU * shorter:
             other.remove("steps")  # up to the end of the plateau a longer and a shorter run are the same run
-        if was["variant"] == "static" and options.variant == "dynamic" and saved["step"] <= options.elastic_from:
-            other = [k for k in other if k not in ("variant", "elastic_from")]  # as are these two
+        if saved["step"] <= min(students_from(was), students_from(identity)):
+            other = [k for k in other if k not in ("variant", "elastic_from", "share")]  # as are, before the first student, these
         if other:
             raise SystemExit(f"{checkpoint} is of a run with other settings ({', '.join(other)}): remove it, or give another --run")
         if saved["progress"].get("text", text) != text:
@@ -372,7 +381,7 @@ def main() -> None:
         return
     curriculum = Curriculum(options, config)
     shapes = [curriculum.shape(step) for step in range(options.steps)]
-    tokens = sum(shape.unique * shape.window for shape in shapes) * options.workers
+    tokens = sum(shape.full * shape.window for shape in shapes) * options.workers
     summary = {"settings": identity, "parameters": sum(p.numel() for p in model.parameters()), "training_tokens": tokens,
                "seconds": round(progress["elapsed"][0]), "cpu_seconds_of_a_worker": round(progress["elapsed"][1]),
                "held_out_16_windows": progress["log"][-1]["held_out"]}
