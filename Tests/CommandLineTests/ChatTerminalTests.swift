@@ -16,12 +16,18 @@ import Testing
             environment: ["XDG_STATE_HOME": state.path].merging(environment) { $1 })
     }
 
+    /// A conversation that waits for its first key.
+    private func started(_ arguments: [String] = [], environment: [String: String] = [:]) async throws -> PseudoTerminal {
+        let terminal = try terminal(arguments, environment: environment)
+        #expect(await terminal.expect("/help lists commands"))
+        #expect(await terminal.reads())
+        return terminal
+    }
+
     @Test func controlCStopsTheAnswerAndNotTheProgram() async throws {
         defer { try? FileManager.default.removeItem(at: state) }
         // Slow, so that it is under way when it is stopped.
-        let terminal = try terminal(["-n", "4000", "--gemm", "reference", "--threads", "1"])
-        #expect(await terminal.expect("/help lists commands"))
-        #expect(await terminal.reads())
+        let terminal = try await started(["-n", "4000", "--gemm", "reference", "--threads", "1"])
         terminal.send("Hello, who are you?\r")
         #expect(await terminal.reads(keys: false))
         #expect(await terminal.expect(" "))
@@ -45,9 +51,7 @@ import Testing
 
     @Test func keysEditTheLine() async throws {
         defer { try? FileManager.default.removeItem(at: state) }
-        let terminal = try terminal()
-        #expect(await terminal.expect("/help lists commands"))
-        #expect(await terminal.reads())
+        let terminal = try await started()
         // Typed, moved in, changed; one emoji of several parts goes at once.
         terminal.send("/system a漢👨‍👩‍👧b\u{1B}[D\u{7F}\u{1B}[Dx\u{1B}[Fe\u{301}\r")
         #expect(await terminal.expect("set; it holds"))
@@ -67,9 +71,7 @@ import Testing
 
     @Test func historyLastsAndIsTheOwnersAlone() async throws {
         defer { try? FileManager.default.removeItem(at: state) }
-        let first = try terminal()
-        #expect(await first.expect("/help lists commands"))
-        #expect(await first.reads())
+        let first = try await started()
         first.send("/system unusual\r")
         #expect(await first.expect("set; it holds"))
         first.send("/exit\r")
@@ -77,9 +79,7 @@ import Testing
         let file = state.appendingPathComponent("moe-infer/chat_history").path
         let mode = try FileManager.default.attributesOfItem(atPath: file)[.posixPermissions] as? Int
         #expect(mode == 0o600)
-        let second = try terminal()
-        #expect(await second.expect("/help lists commands"))
-        #expect(await second.reads())
+        let second = try await started()
         second.send("\u{1B}[A\u{1B}[A")
         #expect(await second.expect("/system unusual"))
         second.send("\u{3}\u{12}unus")
@@ -88,9 +88,7 @@ import Testing
         #expect(await second.expect("set; it holds"))
         second.send("\u{4}")
         #expect(await second.exitCode() == 0)
-        let third = try terminal(["--no-history"])
-        #expect(await third.expect("/help lists commands"))
-        #expect(await third.reads())
+        let third = try await started(["--no-history"])
         third.send("\u{1B}[Anothing\u{3}\u{4}")
         #expect(await third.exitCode() == 0)
         #expect(!third.output.contains("unusual"))
@@ -114,9 +112,7 @@ import Testing
     @Test func coloursAreLeftOutWhenRefused() async throws {
         defer { try? FileManager.default.removeItem(at: state) }
         for (environment, isColoured) in [([:], true), (["NO_COLOR": "1"], false)] as [([String: String], Bool)] {
-            let terminal = try terminal(["-n", "4", "--show-experts"], environment: environment)
-            #expect(await terminal.expect("/help lists commands"))
-            #expect(await terminal.reads())
+            let terminal = try await started(["-n", "4", "--show-experts"], environment: environment)
             terminal.send("Hello\r")
             #expect(await terminal.expect("(cut off"))
             #expect(await terminal.reads())

@@ -109,6 +109,11 @@ class Windows:
         return torch.from_numpy(np.stack([self.ids[s:s + self.length + 1] for s in starts]).astype(np.int64))
 
 
+def students_from(settings: dict) -> float:
+    """The first step with students: until then a dynamic run is its static twin's."""
+    return settings["elastic_from"] if settings["variant"] == "dynamic" else float("inf")
+
+
 class Curriculum:
     """Which windows a worker reads at a step, and what is done with them. All variants read the same text."""
 
@@ -127,7 +132,7 @@ class Curriculum:
             half, window = self.long_rows // 2, self.options.long_window
             # In turn: students of all rows for the gate, and of half the rows for the weights.
             shape = Shape(window, half, relaxed=half) if step % 2 else Shape(window, self.long_rows, own=half)
-        if self.options.variant != "dynamic" or step < self.options.elastic_from:
+        if step < students_from(vars(self.options)):
             shape = Shape(window, shape.full)
         return shape
 
@@ -155,11 +160,6 @@ PLATEAU = 0.4  # of the steps
 def schedule(step: int, steps: int, warm_up: int = 100) -> float:
     """Warm-up, a plateau, then linearly to zero."""
     return min((step + 1) / min(warm_up, steps // 4 + 1), 1.0, max(0.0, (steps - step) / ((1 - PLATEAU) * steps)))
-
-
-def students_from(identity: dict) -> float:
-    """The step from which on a run is not its static twin's."""
-    return {"static": float("inf"), "dynamic": identity["elastic_from"]}.get(identity["variant"], -1)
 
 
 def save_atomically(state: dict, path: Path) -> None:
@@ -352,8 +352,8 @@ def main() -> None:
         shorter = min(options.steps, saved["identity"]["steps"])
         if "steps" in other and shorter >= 400 and saved["step"] <= PLATEAU * shorter:
             other.remove("steps")  # up to the end of the plateau a longer and a shorter run are the same run
-        if saved["step"] <= min(students_from(was), students_from(identity)):
-            other = [k for k in other if k not in ("variant", "elastic_from", "share")]  # as are, before the first student, these
+        if {"variant", "elastic_from", "share"}.issuperset(other) and saved["step"] <= min(map(students_from, (was, identity))):
+            other = []  # as are two runs that differ in their students, before the first of these
         if other:
             raise SystemExit(f"{checkpoint} is of a run with other settings ({', '.join(other)}): remove it, or give another --run")
         if saved["progress"].get("text", text) != text:
