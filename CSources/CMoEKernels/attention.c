@@ -62,7 +62,7 @@ void moe_kv_store(moe_pool *pool, int32_t kv_type, void *k_cache, void *v_cache,
 // ---------------------------------------------------------------------------------------------------------------------
 
 enum {
-    SMALL_WORK = 1 << 17,   // multiplications below which waking the workers costs more than it saves
+    SMALL_WORK = 1 << 16,   // multiplications below which waking the workers costs more than it saves
     SMALL_PIECE = 1 << 15,  // no piece need be smaller
     PIECES_PER_WORKER = 4,  // no piece should be more than a worker's share divided by this
     FEWEST_QUERIES = 32,    // query vectors below which a piece of many is not made smaller

@@ -105,6 +105,9 @@ typedef float (*moe_dot_fn)(const uint8_t *row, size_t readable, const moe_act_c
 /// The same for m <= MOE_DOT_ROWS activation rows at once, which share the unpacking: out[i] = row . x[i].
 typedef void (*moe_dots_fn)(const uint8_t *row, size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k,
                             float *out);
+/// out[j * m + i] = row j . x[i] for n weight rows and m <= MOE_DOT_ROWS activation rows, gathered.
+typedef void (*moe_few_fn)(const uint8_t *rows, size_t row_bytes, int32_t n, size_t readable, const uint8_t *gathered, int32_t m,
+                           int64_t k, float *out);
 /// `blocks` (1...8) blocks of 32 -> out; the rest of out is zero.
 typedef void (*moe_unpack_fn)(const uint8_t *src, int32_t blocks, moe_chunk *out);
 /// Float weights: out[i * MOE_TILE_COLUMNS + j] = x[i] . row j, for i < m <= MOE_TILE_ROWS, j < n <= MOE_TILE_COLUMNS.
@@ -131,7 +134,7 @@ typedef union moe_panel_input {
     const moe_act_chunk *const *rows;
     const uint8_t *gathered;
 } moe_panel_input;
-/// Lays m (<= rows) activation rows side by side for moe_panel_fn: moe_gathered_bytes, a multiple of 64.
+/// Lays m activation rows side by side, for moe_panel_fn (moe_gathered_bytes) or moe_few_fn; a multiple of 64 bytes.
 typedef void (*moe_gather_fn)(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered);
 /// The same tile as moe_float_tile_fn, from a packed panel of n weight rows; m <= rows. Columns from n on may be written.
 typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, int32_t n, moe_panel_input x, int32_t m, int64_t k,
@@ -150,11 +153,20 @@ typedef struct moe_panels {
     uint8_t from[MOE_TYPE_SLOTS];  // activation rows from which on it beats what needs fewer, measured
 } moe_panels;
 
+#define MOE_FEW_BYTES 768  // of MOE_CHUNK elements of two gathered activation rows
+
+/// A way to multiply up to MOE_DOT_ROWS activation rows that is better than dot products.
+typedef struct moe_few {
+    moe_gather_fn gather[MOE_TYPE_SLOTS];
+    moe_few_fn multiply[MOE_TYPE_SLOTS];  // NULL: dot products
+} moe_few;
+
 typedef struct moe_kernels {
     const char *isa;
     moe_quantize_fn quantize;
+    moe_few few;
     moe_panels panels, wide;                       // for many rows, and for still more
-    const char *names[MOE_TYPE_SLOTS];             // who computes `dot` or `float_tile`
+    const char *names[MOE_TYPE_SLOTS];             // who computes few rows
     moe_dequantize_fn dequantize[MOE_TYPE_SLOTS];
     moe_unpack_fn unpack[MOE_TYPE_SLOTS];          // quantised types
     moe_dot_fn dot[MOE_TYPE_SLOTS];                // quantised types
@@ -191,6 +203,9 @@ static inline size_t moe_panel_block_bytes(const moe_type_traits *traits, int32_
 static inline size_t moe_gathered_bytes(int32_t m, int64_t k) {
     const size_t tiles = ((size_t)m + MOE_GATHERED_ROWS - 1) / MOE_GATHERED_ROWS;
     return tiles * (size_t)moe_chunks(k) * 8 * MOE_GATHERED_ROWS * (32 + 2 * sizeof(float));
+}
+static inline size_t moe_few_bytes(int32_t m, int64_t k) {
+    return (size_t)(m + 1) / 2 * (size_t)moe_chunks(k) * MOE_FEW_BYTES;
 }
 static inline size_t moe_panel_bytes(const moe_type_traits *traits, int32_t columns, int64_t k) {
     return (size_t)moe_chunks(k) * 8 * moe_panel_block_bytes(traits, columns);

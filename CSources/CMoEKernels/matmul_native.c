@@ -69,7 +69,7 @@ typedef struct native_unit {
     int32_t group, begin, end;
     worker_scratch scratch;
     moe_ahead after;            // what is most likely read next
-    const moe_panels *gathered; // whom the gathered activations are for; NULL: there are none yet
+    moe_gather_fn gathered;     // who gathered the activations; NULL: nobody yet
 } native_unit;
 
 static const moe_act_chunk *activations(const native_unit *unit, int32_t i) {
@@ -122,6 +122,14 @@ static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *ta
     return (panels_at_once(task) ? (size_t)groups_of(panels, task->m).count : 1) * gathered_group_bytes(panels, task);
 }
 
+/// Who has gathered all activations of a task when one of its matrices is multiplied; NULL: nobody, or not all at once.
+static moe_gather_fn gathered_by(const native_call *call, const moe_matmul_task *task, int32_t type) {
+    if (is_float(type)) return NULL;
+    const moe_panels *panels = panels_of(call, task, type);
+    if (panels) return panels_at_once(task) ? panels->gather : NULL;
+    return task->m <= MOE_DOT_ROWS ? call->kernels->few.gather[type] : NULL;
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Units of work
 
@@ -170,36 +178,51 @@ static void compute_float(const native_unit *unit) {
     }
 }
 
-static void compute_dots(const native_unit *unit) {
-    const moe_matmul_task *task = unit->task;
-    const int32_t begin = unit->begin, end = unit->end;
-    const moe_dot_fn dot = unit->call->kernels->dot[task->weight_type];
-    const moe_dots_fn dots = unit->call->kernels->dots[task->weight_type];
-    const int32_t groups = (task->m + MOE_DOT_ROWS - 1) / MOE_DOT_ROWS, rows = (task->m + groups - 1) / groups;
-    // Few rows that share a weight row while it is in the first-level cache; more of them pass over the unit's weights again.
-    for (int32_t first = 0; first < task->m; first += MOE_TILE_ROWS / rows * rows) {
-        const int32_t last = least(task->m, first + MOE_TILE_ROWS / rows * rows);
-        const moe_act_chunk *x[MOE_TILE_ROWS];
-        for (int32_t i = first; i < last; i++) x[i - first] = activations(unit, i);
-        for (int32_t j = begin; j < end; j++) {
-            const uint8_t *row = weight_row(task, j);
-            const size_t readable = (size_t)(task->n - 1 - j) * task->row_bytes + moe_row_bytes(task->weight_type, task->k);
-            float sums[MOE_TILE_ROWS];
-            if (last - first == 1 || dots == NULL) {
-                for (int32_t i = first; i < last; i++) sums[i - first] = dot(row, readable, x[i - first], task->k);
-            } else {
-                for (int32_t i = first; i < last; i += rows) {
-                    dots(row, readable, x + (i - first), least(rows, last - i), task->k, sums + (i - first));
-                }
-            }
-            const float bias = task->bias ? task->bias[j] : 0;
-            for (int32_t i = first; i < last; i++) {
-                const float sum = sums[i - first];
-                task->output[(int64_t)i * task->output_stride + j] = task->bias ? sum + bias : sum;
-            }
+/// sums[j * m + i] = weight row j . x[i], for n weight rows and m <= MOE_DOT_ROWS activation rows.
+static void multiply_rows(const moe_kernels *kernels, int32_t type, const uint8_t *row, size_t row_bytes, int32_t n,
+                          size_t readable, const moe_act_chunk *const *x, int32_t m, int64_t k, float *sums) {
+    for (int32_t j = 0; j < n; j++, row += row_bytes, readable -= row_bytes, sums += m) {
+        if (m > 1 && kernels->dots[type]) {
+            kernels->dots[type](row, readable, x, m, k, sums);
+        } else {
+            for (int32_t i = 0; i < m; i++) sums[i] = kernels->dot[type](row, readable, x[i], k);
         }
     }
-    if (begin == 0) {
+}
+
+/// sums[j * m + i] -> rows i0...i0 + m - 1 of columns j0...j0 + n - 1.
+static void store_sums(const moe_matmul_task *task, const float *sums, int32_t i0, int32_t m, int32_t j0, int32_t n) {
+    for (int32_t i = 0; i < m; i++) {
+        float *out = task->output + (int64_t)(i0 + i) * task->output_stride + j0;
+        if (m == 1) memcpy(out, sums, (size_t)n * sizeof(float));
+        else for (int32_t j = 0; j < n; j++) out[j] = sums[j * m + i];
+        for (int32_t j = 0; task->bias && j < n; j++) out[j] += task->bias[j0 + j];
+    }
+}
+
+static void compute_few(const native_unit *unit) {
+    const moe_matmul_task *task = unit->task;
+    const moe_kernels *kernels = unit->call->kernels;
+    const int32_t type = task->weight_type, end = unit->end;
+    const moe_gather_fn gather = kernels->few.gather[type];
+    const moe_few_fn multiply = kernels->few.multiply[type];
+    // Rows share a weight row while it is in the first-level cache; more of them pass over the unit's weights again.
+    const int32_t groups = (task->m + MOE_DOT_ROWS - 1) / MOE_DOT_ROWS, rows = (task->m + groups - 1) / groups;
+    for (int32_t first = 0; first < task->m; first += rows) {
+        const int32_t m = least(rows, task->m - first);
+        const moe_act_chunk *x[MOE_DOT_ROWS];
+        for (int32_t i = 0; i < m; i++) x[i] = activations(unit, first + i);
+        if (gather && gather != unit->gathered) gather(x, m, task->k, unit->scratch.gathered);
+        for (int32_t j0 = unit->begin; j0 < end; j0 += MOE_TILE_COLUMNS) {
+            const int32_t n = least(MOE_TILE_COLUMNS, end - j0);
+            const size_t readable = (size_t)(task->n - 1 - j0) * task->row_bytes + moe_row_bytes(type, task->k);
+            float sums[MOE_DOT_ROWS * MOE_TILE_COLUMNS];
+            if (multiply) multiply(weight_row(task, j0), task->row_bytes, n, readable, unit->scratch.gathered, m, task->k, sums);
+            else multiply_rows(kernels, type, weight_row(task, j0), task->row_bytes, n, readable, x, m, task->k, sums);
+            store_sums(task, sums, first, m, j0, n);
+        }
+    }
+    if (unit->begin == 0) {
         for (int32_t i = 0; i < task->m; i++) moe_count_evaluation(task, i);
     }
 }
@@ -229,7 +252,7 @@ static void compute_panels_at_once(const native_unit *unit, const moe_panels *pa
     const row_groups groups = groups_of(panels, task->m);
     const moe_act_chunk *rows[MOE_PANEL_ROWS];
     uint8_t *gathered = unit->scratch.gathered;
-    for (int32_t g = 0; panels->gather && unit->gathered != panels && g < groups.count; g++) {
+    for (int32_t g = 0; panels->gather && unit->gathered != panels->gather && g < groups.count; g++) {
         const int32_t i = g * groups.rows;
         panel_input(unit, panels, i, least(groups.rows, task->m - i), rows, gathered + (size_t)g * gathered_group_bytes(panels, task));
     }
@@ -287,29 +310,32 @@ static void compute_matrix(const native_unit *unit) {
     const moe_panels *panels = panels_of(unit->call, unit->task, unit->task->weight_type);
     if (is_float(unit->task->weight_type)) compute_float(unit);
     else if (panels) compute_panels(unit, panels);
-    else compute_dots(unit);
+    else compute_few(unit);
 }
 
 /// Columns begin..<end of a task: of both matrices, if it has two, and then their SwiGLU, while both are in cache.
-static void compute_unit(const native_call *call, int32_t index, int64_t number, worker_scratch scratch) {
+/// `is_last`: of a run; the others take the units behind it meanwhile. `before`: who gathered the task's activations for the unit
+/// before, into the same scratch.
+/// - Returns: who gathered them last.
+static moe_gather_fn compute_unit(const native_call *call, int32_t index, int64_t number, bool is_last, worker_scratch scratch,
+                                  moe_gather_fn before) {
     const moe_matmul_task *task = &call->tasks[index];
     const task_plan *plan = &call->plans[index];
     const int64_t begin = (number - plan->first_unit) * plan->unit_columns;
     const int64_t last = begin + plan->unit_columns;
     const moe_panels *panels = panels_of(call, task, task->weight_type);
     const int32_t columns = panels ? panels->columns : MOE_TILE_COLUMNS;
-    // The others take the units between meanwhile.
-    const moe_ahead next = weights_of(task, begin + call->workers * (int64_t)plan->unit_columns, columns, task->n);
-    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next, NULL};
+    const moe_ahead next = weights_of(task, begin + (is_last ? call->workers : 1) * (int64_t)plan->unit_columns, columns, task->n);
+    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next, before};
     moe_matmul_task up;
     if (task->up) {
         up = moe_up_task(task);
         unit.after = weights_of(&up, begin, columns, unit.end);
     }
     compute_matrix(&unit);
-    if (!task->up) return;
+    unit.gathered = gathered_by(call, task, task->weight_type);
+    if (!task->up) return unit.gathered;
     unit.after = next;
-    if (panels && panels_at_once(task)) unit.gathered = panels;
     up.output_stride = plan->unit_columns;
     up.output = scratch.ups - begin;
     unit.task = &up;
@@ -319,15 +345,22 @@ static void compute_unit(const native_call *call, int32_t index, int64_t number,
         float *out = task->output + i * task->output_stride + begin;
         call->rows->swiglu(out, scratch.ups + (int64_t)i * plan->unit_columns, out, n);
     }
+    return gathered_by(call, &up, up.weight_type);
 }
 
 static void compute_worker(void *context, int32_t worker, int32_t workers) {
     (void)workers;
     native_call *call = context;
     int32_t task = 0;  // units are taken in ascending order
-    for (int64_t unit; (unit = moe_work_take(&call->work)) < call->unit_count;) {
-        while (task + 1 < call->count && call->plans[task + 1].first_unit <= unit) task++;
-        compute_unit(call, task, unit, call->scratch[worker]);
+    for (moe_work_run run; (run = moe_work_take_run(&call->work, call->unit_count, call->workers)).count > 0;) {
+        moe_gather_fn gathered = NULL;
+        for (int64_t unit = run.first; unit < run.first + run.count; unit++) {
+            while (task + 1 < call->count && call->plans[task + 1].first_unit <= unit) {
+                task++;
+                gathered = NULL;
+            }
+            gathered = compute_unit(call, task, unit, unit + 1 == run.first + run.count, call->scratch[worker], gathered);
+        }
     }
 }
 
@@ -383,7 +416,11 @@ typedef struct scratch_sizes {
 static void size_panels(const native_call *call, const moe_matmul_task *task, int32_t type, int32_t columns,
                         scratch_sizes *sizes) {
     const moe_panels *panels = panels_of(call, task, type);
-    if (!panels) return;
+    if (!panels) {
+        const int32_t m = least(task->m, MOE_DOT_ROWS);
+        if (!is_float(type)) sizes->gathered = most(sizes->gathered, moe_few_bytes(m, task->k));
+        return;
+    }
     const size_t padded = (size_t)(columns + panels->columns - 1) / (size_t)panels->columns * (size_t)panels->columns;
     sizes->panels = most(sizes->panels, padded * panel_column_bytes(panels, task, type));
     sizes->gathered = most(sizes->gathered, gathered_bytes(panels, task));

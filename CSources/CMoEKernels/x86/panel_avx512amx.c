@@ -200,7 +200,7 @@ void moe_kernels_set_avx512amx(moe_kernels *table) {
     // gain nothing.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
-        table->wide.from[type] = traits && traits->kind == MOE_CLASS_BLOCK32 ? 14 : MOE_NEVER;
+        table->wide.from[type] = traits && traits->kind == MOE_CLASS_BLOCK32 ? 12 : MOE_NEVER;
     }
 }
 #endif

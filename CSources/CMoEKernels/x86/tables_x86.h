@@ -11,7 +11,7 @@ void moe_set_panel_avx2(moe_kernels *table);   // quantised rows, many activatio
 void moe_set_float_avx2(moe_kernels *table);   // F32, F16, BF16
 void moe_set_convert_avx2(moe_kernels *table); // dequantise, unpack, quantise activations
 
-void moe_set_dot_avx512vnni(moe_kernels *table);
+void moe_set_few_avx512vnni(moe_kernels *table);
 void moe_set_panel_avx512vnni(moe_kernels *table);
 
 #endif
