@@ -6,6 +6,8 @@ N tokens of width d, E experts of width f, P (token, expert) pairs sorted by exp
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -102,3 +104,17 @@ def routed(x: Tensor, gate: Tensor, up: Tensor, down: Tensor, ranked: Tensor, we
     padded_weights = weights.new_zeros(sum(sizes)).index_copy(0, places, weights[token, rank][order])
     padded_tokens = token.new_zeros(sum(sizes)).index_copy(0, places, token[order])
     return GroupedExperts.apply(x, gate, up, down, padded_weights, padded_tokens, sizes)
+
+
+SLICE = 320  # hidden units
+
+
+def whole(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """One network, x [N, d], gate and up [f, d], down [d, f], in slices of its f hidden units, as if they were experts that every
+    token gets: what a slice makes stays in the cache, what the whole network makes does not."""
+    (n, d), width = x.shape, math.gcd(gate.shape[0], SLICE)
+    slices = gate.shape[0] // width
+    tokens = torch.arange(n, device=x.device).repeat(slices)
+    return GroupedExperts.apply(
+        x, gate.view(slices, width, d), up.view(slices, width, d), down.view(d, slices, width).permute(1, 0, 2),
+        torch.ones(len(tokens), device=x.device), tokens, [n] * slices)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experts import routed
+from experts import routed, whole
 from gate import CountGate
 
 
@@ -197,11 +197,11 @@ class MoE(nn.Module):
 
     def forward(self, x: Tensor, routing: Routing) -> tuple[Tensor, RouterReport | None]:
         b, t, d = x.shape
-        if self.config.is_dense:
-            hidden = F.silu(F.linear(x, self.gate[0])) * F.linear(x, self.up[0])
-            return F.linear(hidden, self.down[0]), None
         kind = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         with torch.autocast(x.device.type, enabled=False):
+            if self.config.is_dense:
+                parts = (part.to(kind) for part in (x.view(-1, d), self.gate[0], self.up[0], self.down[0]))
+                return whole(*parts).view(b, t, d), None
             ranked, weights, computed, report = self.weigh(x, routing)
             y = routed(x.view(-1, d).to(kind), self.gate.to(kind), self.up.to(kind), self.down.to(kind), ranked, weights, computed)
         return y.view(b, t, d), report

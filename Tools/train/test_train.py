@@ -79,6 +79,17 @@ class ModelTests(unittest.TestCase):
             torch.testing.assert_close(gradient, reference[name], rtol=1e-3, atol=1e-6, msg=name)
         self.assertGreater(grouped["blocks.0.moe.counting.heads"].abs().max().item(), 0)
 
+    def test_a_network_in_slices_is_the_whole_one(self):
+        torch.manual_seed(1)
+        values = [torch.randn(shape, requires_grad=True) for shape in ((7, 16), (640, 16), (640, 16), (16, 640))]
+        upstream = torch.randn(7, 16)
+        x, gate, up, down = values
+        plain = F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+        sliced = experts.whole(*values)
+        torch.testing.assert_close(sliced, plain, rtol=1e-4, atol=1e-3)
+        for one, other in zip(torch.autograd.grad(sliced, values, upstream), torch.autograd.grad(plain, values, upstream)):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
+
     def test_fused_functions_are_the_plain_ones(self):
         generator = torch.Generator().manual_seed(2)
         plain = experts.hidden_units, experts.hidden_gradients

@@ -240,8 +240,7 @@ def work(worker: int, options: argparse.Namespace, identity: dict, config: Model
     if options.compile:
         experts.fuse()
         for block in model.blocks:
-            dense = (block.moe,) if config.is_dense else ()
-            for part in (block.attention, block.attention_norm, block.ffn_norm, *dense):
+            for part in (block.attention, block.attention_norm, block.ffn_norm):
                 part.compile(dynamic=False)
     curriculum = Curriculum(options, config)
     log, log_mu = progress["log"], list(progress["log_mu"])
