@@ -27,7 +27,7 @@ PRICES = 16  # measured, evenly in logarithms over the range of the controller's
 MOST_BITS = 0.008  # of a domain's bits per byte, for balanced; below docs/routing.md's 0.01, because other text is measured later
 # Mean KL in nats, relative change of perplexity, share of the same likeliest token: OperatingPoints.swift.
 BETWEEN = 3  # prices more, between the dearest that keeps a point's limits and the next
-LIMITS = (("parity", 0.02, 0.01, 0.97), ("balanced", 0.06, 0.03, 0.90), ("fast", 0.2, 0.1, 0.80))
+LIMITS = {"parity": (0.02, 0.01, 0.97), "balanced": (0.06, 0.03, 0.90), "fast": (0.2, 0.1, 0.80)}
 
 
 def held_out_text(data: Path, folder: Path, size: int) -> list[Path]:
@@ -68,7 +68,7 @@ def most_bits(point: dict, static: dict) -> float:
 
 def keeps(name: str, point: dict, static: float, bits: float) -> bool:
     """Whether a point of the curve keeps the limits of an operating point."""
-    kl, perplexity, same = next(limits[1:] for limits in LIMITS if limits[0] == name)
+    kl, perplexity, same = LIMITS[name]
     return (point["kl"] <= kl and point["perplexity"] <= static * (1 + perplexity) and point["top_1"] >= same
             and (name != "balanced" or bits <= MOST_BITS))
 
@@ -113,10 +113,10 @@ def main() -> None:
         return max(i for i, point in enumerate(curve) if keeps(name, point, curve[0]["perplexity"], bits[point["mu"]]))
 
     measure([math.exp(step) for step in steps])
-    edges = {dearest(name) for name, *_ in LIMITS} - {0, len(curve) - 1}
+    edges = {dearest(name) for name in LIMITS} - {0, len(curve) - 1}
     measure(sorted(price for edge in edges
                    for price in np.geomspace(curve[edge]["mu"], curve[edge + 1]["mu"], BETWEEN + 2)[1:-1].tolist()))
-    points = [{"name": "exact"} | curve[0]] + [{"name": name} | curve[dearest(name)] for name, *_ in LIMITS]
+    points = [{"name": "exact"} | curve[0]] + [{"name": name} | curve[dearest(name)] for name in LIMITS]
     content = export.identity(export.checked(model), {name: shape for name, _, shape in export.tensors(model)})
     text = json.dumps(export.profile(model, content, points, arguments.default) | {"curve": curve}, indent=1) + "\n"
     (arguments.run / "profile.json").write_text(text)

@@ -3,6 +3,17 @@
 // Helpers of the AVX-512 VNNI kernels. Include inside the target attribute, after avx2.h.
 
 MOE_INLINE __m512i load512(const void *p) { return _mm512_loadu_si512(p); }
+MOE_INLINE __m512i two_halves(__m256i low, __m256i high) { return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1); }
+/// Four times 16 bytes, `stride` apart.
+MOE_INLINE __m512i four_quarters(const uint8_t *p, size_t stride) {
+    __m512i v = _mm512_castsi128_si512(load128(p));
+    v = _mm512_inserti32x4(v, load128(p + stride), 1);
+    v = _mm512_inserti32x4(v, load128(p + 2 * stride), 2);
+    return _mm512_inserti32x4(v, load128(p + 3 * stride), 3);
+}
+
+MOE_INLINE __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+MOE_INLINE __m512i high_nibbles(__m512i v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
 
 /// d of the eight blocks of a chunk of Q8_0: words 17 i of each four.
 MOE_INLINE __m256 scales_q8_0(const uint8_t *w) {

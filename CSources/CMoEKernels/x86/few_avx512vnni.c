@@ -232,16 +232,7 @@ MOE_INLINE void over_chunks_in_pairs(const few_type type, const uint8_t *row, si
 // Weights
 
 MOE_INLINE __m512 side_by_side(__m256 a, __m256 b) {
-    return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castps_pd(_mm512_castps256_ps512(a)), _mm256_castps_pd(b), 1));
-}
-MOE_INLINE __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-MOE_INLINE __m512i high_nibbles(__m512i v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
-
-/// 16 bytes of four blocks, `bytes` apart.
-MOE_INLINE __m512i four_quarters(const uint8_t *p, size_t bytes) {
-    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p)), load128(p + bytes), 1);
-    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p + 2 * bytes)), load128(p + 3 * bytes), 1);
-    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    return _mm512_castsi512_ps(two_halves(_mm256_castps_si256(a), _mm256_castps_si256(b)));
 }
 
 /// Eight blocks of 16 bytes, `bytes` apart: a block's first half in the low nibbles, its second in the high ones.
@@ -370,7 +361,7 @@ MOE_INLINE row_weights nibble_parts_k(const uint8_t *qs) {
     return (row_weights){{low_nibbles(first), low_nibbles(second), high_nibbles(first), high_nibbles(second)}, {}};
 }
 
-MOE_INLINE __m512i both_halves(__m256i v) { return _mm512_inserti64x4(_mm512_castsi256_si512(v), v, 1); }
+MOE_INLINE __m512i both_halves(__m256i v) { return two_halves(v, v); }
 
 /// Each 32 bits of v shifted right, in lanes 0...3 of eight by `low` and in the others by `high`.
 MOE_INLINE __m512i shifted_right(__m512i v, int low, int high) {
@@ -383,7 +374,7 @@ MOE_INLINE __m512i shifted_right(__m512i v, int low, int high) {
 MOE_INLINE pair_scales pairs_k(const uint8_t *a, const uint8_t *b) {
     const __m256i first = _mm256_broadcastsi128_si256(load128(a));
     const __m256i second = a == b ? first : _mm256_broadcastsi128_si256(load128(b));
-    const __m512i heads = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+    const __m512i heads = two_halves(first, second);
     // Per block the byte with its lower bits, and above it, for blocks 4...7, the byte with its upper ones.
     const __m512i scale_order = both_halves(_mm256_setr_epi8(4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7, -1, -1, -1,
                                                              12, 4, -1, -1, 13, 5, -1, -1, 14, 6, -1, -1, 15, 7, -1, -1));
@@ -427,7 +418,7 @@ MOE_INLINE __m256i sub_scales_q6_k(const uint8_t *w) { return _mm256_cvtepi8_epi
 /// Of each 128 weights, blocks 0 and 1 are the low nibbles of bytes 0...31 and 32...63 of ql, blocks 2 and 3 their high nibbles;
 /// bits 2b and 2b + 1 of bytes 0...31 of qh are the upper ones of block b.
 MOE_INLINE row_weights weights_q6_k(const uint8_t *w) {
-    const __m512i top = _mm512_set1_epi8(48), by = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(2), 1);
+    const __m512i top = _mm512_set1_epi8(48), by = two_halves(_mm256_setzero_si256(), _mm256_set1_epi16(2));
     row_weights out;
     for (int i = 0; i < 2; i++) {
         const __m512i packed = load512(w + 64 * i);
@@ -447,7 +438,7 @@ MOE_INLINE pair_scales pairs_q6_k(const uint8_t *a, const uint8_t *b) {
     const __m256 d = _mm256_set1_ps(moe_load_half(a + offsetof(moe_block_q6_k, d)));
     const __m256 other = _mm256_set1_ps(moe_load_half(b + offsetof(moe_block_q6_k, d)));
     return (pair_scales){.scale = side_by_side(d, other),
-                         .sub_scale = _mm512_inserti64x4(_mm512_castsi256_si512(sub_scales_q6_k(a)), sub_scales_q6_k(b), 1)};
+                         .sub_scale = two_halves(sub_scales_q6_k(a), sub_scales_q6_k(b))};
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ MOE_INLINE void transpose(const void *rows, size_t stride, __m512i out[8]) {
     for (size_t i = 0; i < 8; i++) {
         // Vectors 0...3 hold rows i and i + 4, vectors 4...7 rows i + 4 and i + 8: what the last step needs.
         const size_t low = i < 4 ? i : i + 4;
-        r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(load256(p + low * stride)), load256(p + (low + 4) * stride), 1);
+        r[i] = two_halves(load256(p + low * stride), load256(p + (low + 4) * stride));
     }
     for (int i = 0; i < 4; i++) {
         pairs[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
@@ -56,12 +56,7 @@ MOE_INLINE panel_vector shifted(panel_vector v, int offset) {
 MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[4]) {
     const uint8_t *p = rows;
     __m512i r[4];
-    for (size_t i = 0; i < 4; i++) {
-        r[i] = _mm512_castsi128_si512(load128(p + i * stride));
-        r[i] = _mm512_inserti32x4(r[i], load128(p + (i + 4) * stride), 1);
-        r[i] = _mm512_inserti32x4(r[i], load128(p + (i + 8) * stride), 2);
-        r[i] = _mm512_inserti32x4(r[i], load128(p + (i + 12) * stride), 3);
-    }
+    for (size_t i = 0; i < 4; i++) r[i] = four_quarters(p + i * stride, 4 * stride);
     const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
     const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
     out[0] = _mm512_unpacklo_epi64(a, c);
@@ -75,8 +70,6 @@ MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm512_or_
 MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm512_and_si512(a, b); }
 MOE_INLINE panel_vector bits_left(panel_vector v, unsigned n) { return _mm512_slli_epi16(v, n); }
 MOE_INLINE panel_vector bits_right(panel_vector v, unsigned n) { return _mm512_srli_epi16(v, n); }
-MOE_INLINE panel_vector low_nibbles(panel_vector v) { return common(v, bytes_of(15)); }
-MOE_INLINE panel_vector high_nibbles(panel_vector v) { return common(bits_right(v, 4), bytes_of(15)); }
 MOE_INLINE panel_vector lowered(panel_vector v, int by) { return _mm512_sub_epi8(v, bytes_of(by)); }
 MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), indices);
