@@ -38,22 +38,34 @@ def fuse() -> None:
     hidden_gradients = torch.compile(hidden_gradients, dynamic=True)
 
 
+def rows_of(x: Tensor, tokens: Tensor | None) -> Tensor:
+    return x if tokens is None else x.index_select(0, tokens)
+
+
+def add_rows(x: Tensor, tokens: Tensor | None, rows: Tensor) -> None:
+    if tokens is None:
+        x.add_(rows)
+    else:
+        x.index_add_(0, tokens, rows.float())
+
+
 class GroupedExperts(torch.autograd.Function):
     """x [N, d], gate and up [E, f, d], down [E, d, f] (all of one type), weights [P] float32, tokens [P], counts of pairs per
     expert -> [N, d] float32: the sum over a token's pairs of weight * expert(x). Pairs of weight 0 get the gradient of their
-    weight all the same."""
+    weight all the same. tokens None: every expert gets all N."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, weights: Tensor, tokens: Tensor, counts: list[int]):
+    def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, weights: Tensor, tokens: Tensor | None, counts: list[int]):
         output = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
-        rows = x.index_select(0, tokens)
+        rows = rows_of(x, tokens)
         gates, ups, start = [], [], 0
         for expert, count in enumerate(counts):
-            part, stop = rows[start:start + count], start + count
+            stop = start + count
+            part, token = (rows, None) if tokens is None else (rows[start:stop], tokens[start:stop])
             gates.append(part @ gate[expert].T)
             ups.append(part @ up[expert].T)
             hidden = hidden_units(gates[-1], ups[-1], weights[start:stop, None].to(x.dtype))
-            output.index_add_(0, tokens[start:stop], (hidden @ down[expert].T).float())
+            add_rows(output, token, hidden @ down[expert].T)
             start = stop
         ctx.save_for_backward(rows, gate, up, down, weights, tokens, *gates, *ups)
         ctx.counts = counts
@@ -71,14 +83,14 @@ class GroupedExperts(torch.autograd.Function):
         start = 0
         for expert, count in enumerate(counts):
             stop = start + count
-            part, token = rows[start:stop], tokens[start:stop]
+            part, token = (rows, None) if tokens is None else (rows[start:stop], tokens[start:stop])
             g, u, w = gates[expert], ups[expert], weights[start:stop, None].to(rows.dtype)
-            d_out = upstream.index_select(0, token)
+            d_out = rows_of(upstream, token)
             d_g, d_u, d_weights[start:stop], hidden = hidden_gradients(d_out @ down[expert], g, u, w)
             torch.mm(d_out.T, hidden, out=d_down[expert])
             torch.mm(d_g.T, part, out=d_gate[expert])
             torch.mm(d_u.T, part, out=d_up[expert])
-            d_x.index_add_(0, token, torch.addmm(d_g @ gate[expert], d_u, up[expert]).float())
+            add_rows(d_x, token, torch.addmm(d_g @ gate[expert], d_u, up[expert]))
             start = stop
         return d_x.to(rows.dtype), d_gate, d_up, d_down, d_weights, None, None
 
@@ -114,7 +126,6 @@ def whole(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
     token gets: what a slice makes stays in the cache, what the whole network makes does not."""
     (n, d), width = x.shape, math.gcd(gate.shape[0], SLICE)
     slices = gate.shape[0] // width
-    tokens = torch.arange(n, device=x.device).repeat(slices)
     return GroupedExperts.apply(
         x, gate.view(slices, width, d), up.view(slices, width, d), down.view(d, slices, width).permute(1, 0, 2),
-        torch.ones(len(tokens), device=x.device), tokens, [n] * slices)
+        torch.ones(n * slices, device=x.device), None, [n] * slices)

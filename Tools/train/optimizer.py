@@ -19,7 +19,7 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
     x = matrices.bfloat16()
     transpose = x.shape[-2] > x.shape[-1]
     if transpose:
-        x = x.mT
+        x = x.mT.contiguous()  # once, not in every product
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
