@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--engine", type=Path, default=ROOT / ".build/release/moe-infer")
     parser.add_argument("--tokens", type=int, default=32768, help="of each domain")
     parser.add_argument("--window", type=int, default=1024)
-    parser.add_argument("--difficulty", type=float, default=0.2, metavar="GAMMA",
+    parser.add_argument("--difficulty", type=float, default=0.1, metavar="GAMMA",
                         help="how far the price falls for tokens that are hard to predict (difficulty.py); 0: not at all")
     parser.add_argument("--default", default="balanced", help="the point that the model is routed by")
     arguments = parser.parse_args()

@@ -187,6 +187,7 @@ void moe_set_panel_avx512vnni(moe_kernels *table) {
 void moe_kernels_set_avx512vnni(moe_kernels *table) {
     table->isa = "avx512vnni";
     moe_set_few_avx512vnni(table);
+    moe_set_quantize_avx512vnni(table);
     moe_set_panel_avx512vnni(table);
 }
 #endif

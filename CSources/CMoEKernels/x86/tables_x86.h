@@ -13,5 +13,6 @@ void moe_set_convert_avx2(moe_kernels *table); // dequantise, unpack, quantise a
 
 void moe_set_few_avx512vnni(moe_kernels *table);
 void moe_set_panel_avx512vnni(moe_kernels *table);
+void moe_set_quantize_avx512vnni(moe_kernels *table);
 
 #endif
