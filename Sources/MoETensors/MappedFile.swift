@@ -20,6 +20,9 @@ package final class MappedFile: @unchecked Sendable {
         guard let base = mmap(nil, descriptor.size, PROT_READ, MAP_PRIVATE, descriptor.number, 0), base != MAP_FAILED else {
             throw ModelFileError(file: path, problem: "cannot map the file into memory: \(lastSystemError())")
         }
+        // What is not in memory yet is then read in huge pages, where the file system has them (ext4 since Linux 6.16): experts are
+        // met in any order, and by the kernel's own guess they would come in small ones. Advice only.
+        _ = madvise(base, descriptor.size, MADV_HUGEPAGE)
         name = path
         bytes = UnsafeRawBufferPointer(start: base, count: descriptor.size)
         isMapping = true

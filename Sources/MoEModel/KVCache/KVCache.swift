@@ -34,6 +34,8 @@ package final class KVCache: @unchecked Sendable {
     package let headDim: Int
     /// Of one layer's keys, or values.
     private let arrayBytes: Int
+    /// From how many on: of small ones a huge page would be much more than what is used.
+    private static let arrayBytesForHugePages = 8 << 20
     private let reservation: MemoryReservation
 
     /// - Throws: ``ResourceError`` when the address space cannot be had.
@@ -51,7 +53,9 @@ package final class KVCache: @unchecked Sendable {
         let (bytes, overflow) = perBlock.multipliedReportingOverflow(by: blockCount)
         guard !overflow else { throw ResourceError(what: "KV cache of \(blockCount) blocks", bytes: nil) }
         arrayBytes = bytes / (2 * layerCount)
-        reservation = try MemoryReservation(bytes: bytes, purpose: "KV cache of \(blockCount * blockSize) positions")
+        reservation = try MemoryReservation(
+            bytes: bytes, purpose: "KV cache of \(blockCount * blockSize) positions",
+            hugePages: arrayBytes >= Self.arrayBytesForHugePages)
     }
 
     /// Bytes of one block over all layers, keys and values.
