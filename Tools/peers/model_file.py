@@ -101,7 +101,12 @@ def write(path: Path, shape: Shape, file_type: str, seed: int, progress: Callabl
         writer.write_padding(file, blocks.size(part.kind, part.elements))
     file.flush()
     os.fsync(file.fileno())  # or the disk would be written to while speed is measured
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     writer.close()
+    # Memory holds what was written in small pages. What was read, as a user's file is, lies in huge ones where the system has them.
+    with path.open("rb", buffering=0) as written:
+        while written.read(1 << 24):
+            pass
 
 
 class ModelFiles:
