@@ -112,11 +112,11 @@ import Testing
         let file = FileManager.default.temporaryDirectory.appendingPathComponent("moe-\(UUID().uuidString).json").path
         defer { try? FileManager.default.removeItem(atPath: file) }
         let result = try await Self.run(
-            ["--temperature", "0", "-n", "6"], input: "Good morning\n/continue\n/save \(file)\n/undo\n/continue\n")
+            ["--temperature", "0", "-n", "6"], input: "Hello\n/continue\n/save \(file)\n/undo\n/continue\n")
         #expect(result.code == 1 && result.error.contains("there is no answer to go on with"))
         let messages = try ChatCommandTests.messages(file)
         #expect(messages.map { $0["role"] as? String } == ["user", "assistant"])
-        let whole = try await Self.run(["--temperature", "0", "-n", "12", "Good morning"])
+        let whole = try await Self.run(["--temperature", "0", "-n", "12", "Hello"])
         #expect(messages[1]["content"] as? String == String(whole.output.dropLast()), "\(result.output)")
     }
 

@@ -81,6 +81,7 @@ extension LLM {
             format: answers, tools: tools, startsInReasoning: answers.startsInReasoning(prompt: prompt))
         var trimmer = format.isPlain ? WhiteSpaceTrimmer(hasBegun: options.continuesFinalMessage) : nil
         var answer = Answer()
+        var heldBack = ""
         func take(_ events: [AnswerEvent], experts: Double?) {
             for event in events where options.allowsParallelCalls || !event.isOfLaterCall {
                 answer.add(event)
@@ -100,8 +101,11 @@ extension LLM {
             case .token(let token):
                 yield(.token(token))
                 take(token.text, experts: token.meanExperts)
-            case .text(let text): take(text, experts: nil)
+            case .text(let text): heldBack += text
             case .finished(let result):
+                // The beginning of a role's line is no part of a plain answer that was cut off there: the model would go on with it.
+                let isRole = format.stop.contains { $0.hasPrefix(heldBack) }
+                if !isRole || result.finishReason != .length { take(heldBack, experts: nil) }
                 // An answer that was cut off may be gone on with: all of it counts.
                 if result.finishReason == .length, let rest = trimmer?.held { take(parser.append(rest), experts: nil) }
                 take(parser.finish(), experts: nil)
