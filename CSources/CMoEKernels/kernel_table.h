@@ -96,6 +96,9 @@ _Static_assert(sizeof(moe_act_chunk) == 448, "whole cache lines");
 
 static inline int64_t moe_chunks(int64_t k) { return (k + MOE_CHUNK - 1) / MOE_CHUNK; }
 
+/// Blocks of activations whose largest magnitude is below this are zero: the reciprocal of the scale would not be finite.
+#define MOE_SMALLEST_MAXIMUM 1e-30f
+
 /// x: k floats -> moe_chunks(k) chunks. A block with a value that is not finite gives NaN.
 typedef void (*moe_quantize_fn)(const float *x, int64_t k, moe_act_chunk *out);
 typedef void (*moe_dequantize_fn)(const void *src, float *dst, int64_t k);

@@ -42,6 +42,11 @@ def rows_of(x: Tensor, tokens: Tensor | None) -> Tensor:
     return x if tokens is None else x.index_select(0, tokens)
 
 
+def part_of(rows: Tensor, tokens: Tensor | None, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+    """An expert's rows, and which tokens they are."""
+    return (rows, None) if tokens is None else (rows[start:stop], tokens[start:stop])
+
+
 def add_rows(x: Tensor, tokens: Tensor | None, rows: Tensor) -> None:
     if tokens is None:
         x.add_(rows)
@@ -61,7 +66,7 @@ class GroupedExperts(torch.autograd.Function):
         gates, ups, start = [], [], 0
         for expert, count in enumerate(counts):
             stop = start + count
-            part, token = (rows, None) if tokens is None else (rows[start:stop], tokens[start:stop])
+            part, token = part_of(rows, tokens, start, stop)
             gates.append(part @ gate[expert].T)
             ups.append(part @ up[expert].T)
             hidden = hidden_units(gates[-1], ups[-1], weights[start:stop, None].to(x.dtype))
@@ -83,7 +88,7 @@ class GroupedExperts(torch.autograd.Function):
         start = 0
         for expert, count in enumerate(counts):
             stop = start + count
-            part, token = (rows, None) if tokens is None else (rows[start:stop], tokens[start:stop])
+            part, token = part_of(rows, tokens, start, stop)
             g, u, w = gates[expert], ups[expert], weights[start:stop, None].to(rows.dtype)
             d_out = rows_of(upstream, token)
             d_g, d_u, d_weights[start:stop], hidden = hidden_gradients(d_out @ down[expert], g, u, w)

@@ -25,8 +25,8 @@ from evaluate import DOMAINS
 ROOT = Path(__file__).resolve().parents[2]
 PRICES = 16  # measured, evenly in logarithms over the range of the controller's and a little beyond
 MOST_BITS = 0.008  # of a domain's bits per byte, for balanced; below docs/routing.md's 0.01, because other text is measured later
-# Mean KL in nats, relative change of perplexity, share of the same likeliest token: OperatingPoints.swift.
 BETWEEN = 3  # prices more, between the dearest that keeps a point's limits and the next
+# Mean KL in nats, relative change of perplexity, share of the same likeliest token: OperatingPoints.swift.
 LIMITS = {"parity": (0.02, 0.01, 0.97), "balanced": (0.06, 0.03, 0.90), "fast": (0.2, 0.1, 0.80)}
 
 

@@ -17,9 +17,6 @@
 #include "neon.h"
 #include "../unpack.h"
 
-// Activations below this are zero: the reciprocal of the scale would not be finite. As in the reference.
-static const float smallest_maximum = 1e-30f;
-
 MOE_INLINE void quantize_block(const float *x, moe_act_chunk *out, int b) {
     float32x4_t v[8];
     float32x4_t maximum = vdupq_n_f32(0);
@@ -29,7 +26,7 @@ MOE_INLINE void quantize_block(const float *x, moe_act_chunk *out, int b) {
     }
     const float largest = vmaxvq_f32(maximum);
     const bool valid = largest <= FLT_MAX;
-    const bool zero = !valid || largest < smallest_maximum;
+    const bool zero = !valid || largest < MOE_SMALLEST_MAXIMUM;
 
     const float inverse = zero ? 0 : 127.0f / largest;
     int16x8_t words[4];

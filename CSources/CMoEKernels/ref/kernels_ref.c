@@ -11,9 +11,6 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-// Activations below this are zero: the reciprocal of the scale would not be finite.
-static const float smallest_maximum = 1e-30f;
-
 static void quantize(const float *x, int64_t k, moe_act_chunk *out) {
     for (int64_t base = 0; base < k; base += MOE_CHUNK, out++) {
         memset(out, 0, sizeof *out);
@@ -30,7 +27,7 @@ static void quantize(const float *x, int64_t k, moe_act_chunk *out) {
                 out->d[b] = out->dsum[b] = NAN;
                 continue;
             }
-            if (maximum < smallest_maximum) continue;
+            if (maximum < MOE_SMALLEST_MAXIMUM) continue;
             const float inverse = 127.0f / maximum;
             int sums[2] = {0, 0};
             for (int i = 0; i < 32; i++) {

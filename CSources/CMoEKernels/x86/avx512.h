@@ -12,6 +12,13 @@ MOE_INLINE __m512i four_quarters(const uint8_t *p, size_t stride) {
     return _mm512_inserti32x4(v, load128(p + 3 * stride), 3);
 }
 
+/// In 128-bit part p: the sums over the lanes of part p of v0, v1, v2, v3.
+MOE_INLINE __m512i sum_lanes(__m512i v0, __m512i v1, __m512i v2, __m512i v3) {
+    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(v0, v1), _mm512_unpackhi_epi32(v0, v1));
+    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(v2, v3), _mm512_unpackhi_epi32(v2, v3));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
 MOE_INLINE __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
 MOE_INLINE __m512i high_nibbles(__m512i v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
 

@@ -17,9 +17,6 @@
 #include "avx2.h"
 #include "../unpack.h"
 
-// Activations below this are zero: the reciprocal of the scale would not be finite. As in the reference.
-static const float smallest_maximum = 1e-30f;
-
 MOE_INLINE void quantize_block(const float *x, moe_act_chunk *out, int b) {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     __m256 v[4], maximum = _mm256_setzero_ps(), finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
@@ -33,7 +30,7 @@ MOE_INLINE void quantize_block(const float *x, moe_act_chunk *out, int b) {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     const float largest = _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
     const bool valid = _mm256_movemask_ps(finite) == 0xff;
-    const bool zero = !valid || largest < smallest_maximum;
+    const bool zero = !valid || largest < MOE_SMALLEST_MAXIMUM;
 
     const __m256 inverse = _mm256_set1_ps(zero ? 0 : 127.0f / largest);
     __m256i q[4], sums[2];

@@ -89,14 +89,7 @@ typedef struct few_type {
 // ---------------------------------------------------------------------------------------------------------------------
 // Products
 
-/// In 128-bit part p: the sums over the lanes of part p of even0, odd0, even1, odd1.
-MOE_INLINE __m512i sum_lanes(__m512i even0, __m512i odd0, __m512i even1, __m512i odd1) {
-    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(even0, odd0), _mm512_unpackhi_epi32(even0, odd0));
-    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(even1, odd1), _mm512_unpackhi_epi32(even1, odd1));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-}
-
-/// The same for lanes whose sums over a part fit in 16 bits: of 4-bit weights at most 16 * 15 * 127 are added up.
+/// sum_lanes for lanes whose sums over a part fit in 16 bits: of 4-bit weights at most 16 * 15 * 127 are added up.
 MOE_INLINE __m512i sum_small_lanes(__m512i even0, __m512i odd0, __m512i even1, __m512i odd1) {
     const __m512i ones = _mm512_set1_epi16(1);
     const __m512i a = _mm512_madd_epi16(_mm512_packs_epi32(even0, odd0), ones);

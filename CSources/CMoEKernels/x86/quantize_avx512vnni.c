@@ -16,6 +16,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "avx2.h"
+#include "avx512.h"
 
 /// Lanes 4i + j and 4j + i change places.
 MOE_INLINE __m512i swapped_order(void) { return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); }
@@ -49,8 +50,7 @@ MOE_INLINE void quantize_chunk(const float *x, int32_t blocks, moe_act_chunk *ou
     const __m512 low = largest_parts(maxima), high = largest_parts(maxima + 4);
     const __m512 halves = _mm512_max_ps(_mm512_shuffle_ps(low, high, 0x44), _mm512_shuffle_ps(low, high, 0xee));
     const __m256 largest = in_order(_mm512_max_ps(halves, _mm512_shuffle_ps(halves, halves, 0xb1)));
-    // Below this the reciprocal of the scale would not be finite. As in the reference.
-    const __mmask8 zero = (__mmask8)(_mm256_cmp_ps_mask(largest, _mm256_set1_ps(1e-30f), _CMP_LT_OQ) | infinite);
+    const __mmask8 zero = (__mmask8)(_mm256_cmp_ps_mask(largest, _mm256_set1_ps(MOE_SMALLEST_MAXIMUM), _CMP_LT_OQ) | infinite);
     const __m256 scale = _mm256_set1_ps(127.0f);
     _Alignas(32) float inverse[8];
     _mm256_store_ps(inverse, _mm256_maskz_div_ps((__mmask8)~zero, scale, largest));
@@ -69,10 +69,7 @@ MOE_INLINE void quantize_chunk(const float *x, int32_t blocks, moe_act_chunk *ou
         sums[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes);
     }
     // Each part of sums[i] is a half block.
-    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[0], sums[1]), _mm512_unpackhi_epi32(sums[0], sums[1]));
-    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(sums[2], sums[3]), _mm512_unpackhi_epi32(sums[2], sums[3]));
-    const __m512i by_part = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    const __m512i half_sums = _mm512_permutexvar_epi32(swapped_order(), by_part);
+    const __m512i half_sums = _mm512_permutexvar_epi32(swapped_order(), sum_lanes(sums[0], sums[1], sums[2], sums[3]));
     const __m512i pairs = _mm512_add_epi32(half_sums, _mm512_srli_epi64(half_sums, 32));
     const __m256i block_sums = _mm512_cvtepi64_epi32(pairs);
 
