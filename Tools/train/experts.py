@@ -13,64 +13,55 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def hidden_units(gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+def hidden_units(gate: Tensor, up: Tensor, weight: Tensor | None) -> Tensor:
     """SwiGLU, scaled: the combine weight goes onto the narrower side."""
-    return F.silu(gate).mul_(up).mul_(weight)
+    hidden = F.silu(gate).mul_(up)
+    return hidden if weight is None else hidden.mul_(weight)
 
 
-def hidden_gradients(d_hidden: Tensor, gate: Tensor, up: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def hidden_gradients(d_hidden: Tensor, gate: Tensor, up: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """d_hidden (overwritten): of weight * silu(gate) * up. Gives the gradients of gate, up and weight, and the scaled hidden units again."""
     sigmoid = torch.sigmoid(gate)
     silu = gate * sigmoid
-    hidden = silu * up
-    d_weight = (d_hidden * hidden).sum(1, dtype=torch.float32)
-    d_hidden = d_hidden.mul_(weight)
+    hidden, d_weight = silu * up, None
+    if weight is not None:
+        d_weight = (d_hidden * hidden).sum(1, dtype=torch.float32)
+        d_hidden, hidden = d_hidden.mul_(weight), hidden.mul_(weight)
     d_up = d_hidden * silu
     # d silu = sigmoid + silu (1 - sigmoid)
     d_gate = d_hidden.mul_(up).mul_(sigmoid.add_(silu.mul_(1 - sigmoid)))
-    return d_gate, d_up, d_weight, hidden.mul_(weight)
+    return d_gate, d_up, d_weight, hidden
+
+
+def add_all(x: Tensor, rows: Tensor) -> None:
+    x.add_(rows)
 
 
 def fuse() -> None:
-    """One pass over memory for each of the two functions above, by torch.compile; any number of rows."""
-    global hidden_units, hidden_gradients
+    """One pass over memory for each of the three functions above, by torch.compile; any number of rows."""
+    global hidden_units, hidden_gradients, add_all
     hidden_units = torch.compile(hidden_units, dynamic=True)
     hidden_gradients = torch.compile(hidden_gradients, dynamic=True)
-
-
-def rows_of(x: Tensor, tokens: Tensor | None) -> Tensor:
-    return x if tokens is None else x.index_select(0, tokens)
-
-
-def part_of(rows: Tensor, tokens: Tensor | None, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-    """An expert's rows, and which tokens they are."""
-    return (rows, None) if tokens is None else (rows[start:stop], tokens[start:stop])
-
-
-def add_rows(x: Tensor, tokens: Tensor | None, rows: Tensor) -> None:
-    if tokens is None:
-        x.add_(rows)
-    else:
-        x.index_add_(0, tokens, rows.float())
+    add_all = torch.compile(add_all, dynamic=True)
 
 
 class GroupedExperts(torch.autograd.Function):
     """x [N, d], gate and up [E, f, d], down [E, d, f] (all of one type), weights [P] float32, tokens [P], counts of pairs per
     expert -> [N, d] float32: the sum over a token's pairs of weight * expert(x). Pairs of weight 0 get the gradient of their
-    weight all the same. tokens None: every expert gets all N."""
+    weight all the same."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, weights: Tensor, tokens: Tensor | None, counts: list[int]):
+    def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor, weights: Tensor, tokens: Tensor, counts: list[int]):
         output = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
-        rows = rows_of(x, tokens)
+        rows = x.index_select(0, tokens)
         gates, ups, start = [], [], 0
         for expert, count in enumerate(counts):
             stop = start + count
-            part, token = part_of(rows, tokens, start, stop)
+            part, token = rows[start:stop], tokens[start:stop]
             gates.append(part @ gate[expert].T)
             ups.append(part @ up[expert].T)
             hidden = hidden_units(gates[-1], ups[-1], weights[start:stop, None].to(x.dtype))
-            add_rows(output, token, hidden @ down[expert].T)
+            output.index_add_(0, token, (hidden @ down[expert].T).float())
             start = stop
         ctx.save_for_backward(rows, gate, up, down, weights, tokens, *gates, *ups)
         ctx.counts = counts
@@ -88,14 +79,14 @@ class GroupedExperts(torch.autograd.Function):
         start = 0
         for expert, count in enumerate(counts):
             stop = start + count
-            part, token = part_of(rows, tokens, start, stop)
+            part, token = rows[start:stop], tokens[start:stop]
             g, u, w = gates[expert], ups[expert], weights[start:stop, None].to(rows.dtype)
-            d_out = rows_of(upstream, token)
+            d_out = upstream.index_select(0, token)
             d_g, d_u, d_weights[start:stop], hidden = hidden_gradients(d_out @ down[expert], g, u, w)
             torch.mm(d_out.T, hidden, out=d_down[expert])
             torch.mm(d_g.T, part, out=d_gate[expert])
             torch.mm(d_u.T, part, out=d_up[expert])
-            add_rows(d_x, token, torch.addmm(d_g @ gate[expert], d_u, up[expert]))
+            d_x.index_add_(0, token, torch.addmm(d_g @ gate[expert], d_u, up[expert]).float())
             start = stop
         return d_x.to(rows.dtype), d_gate, d_up, d_down, d_weights, None, None
 
@@ -126,11 +117,36 @@ def routed(x: Tensor, gate: Tensor, up: Tensor, down: Tensor, ranked: Tensor, we
 SLICE = 320  # hidden units
 
 
-def whole(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    """One network, x [N, d], gate and up [f, d], down [d, f], in slices of its f hidden units, as if they were experts that every
-    token gets: what a slice makes stays in the cache, what the whole network makes does not."""
-    (n, d), width = x.shape, math.gcd(gate.shape[0], SLICE)
-    slices = gate.shape[0] // width
-    return GroupedExperts.apply(
-        x, gate.view(slices, width, d), up.view(slices, width, d), down.view(d, slices, width).permute(1, 0, 2),
-        torch.ones(n * slices, device=x.device), None, [n] * slices)
+class Network(torch.autograd.Function):
+    """One SwiGLU network: x [N, d], gate and up [f, d], down [d, f] (all of one type) -> [N, d] float32. In slices of its f hidden
+    units: what a slice makes stays in the cache, what the whole network makes does not."""
+
+    @staticmethod
+    def slices(gate: Tensor) -> list[slice]:
+        width = math.gcd(gate.shape[0], SLICE)
+        return [slice(start, start + width) for start in range(0, gate.shape[0], width)]
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor):
+        output, halves = torch.zeros(x.shape, dtype=torch.float32, device=x.device), []
+        for part in Network.slices(gate):
+            halves += [x @ gate[part].T, x @ up[part].T]
+            add_all(output, hidden_units(*halves[-2:], None) @ down[:, part].T)
+        ctx.save_for_backward(x, gate, up, down, *halves)
+        return output
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):
+        x, gate, up, down, *halves = ctx.saved_tensors
+        d_out = upstream.to(x.dtype)
+        # Transposed once: as the left side of a product oneDNN would do it for every slice.
+        x_turned, d_out_turned = x.T.contiguous(), d_out.T.contiguous()
+        d_x = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+        d_gate, d_up, d_down = (torch.empty_like(t) for t in (gate, up, down))
+        for index, part in enumerate(Network.slices(gate)):
+            d_g, d_u, _, hidden = hidden_gradients(d_out @ down[:, part], *halves[2 * index:2 * index + 2], None)
+            d_down[:, part] = d_out_turned @ hidden
+            d_gate[part] = (x_turned @ d_g).T
+            d_up[part] = (x_turned @ d_u).T
+            add_all(d_x, torch.addmm(d_g @ gate[part], d_u, up[part]))
+        return d_x.to(x.dtype), d_gate, d_up, d_down

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experts import routed, whole
+from experts import Network, routed
 from gate import CountGate
 
 
@@ -201,7 +201,7 @@ class MoE(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             if self.config.is_dense:
                 parts = (part.to(kind) for part in (x.view(-1, d), self.gate[0], self.up[0], self.down[0]))
-                return whole(*parts).view(b, t, d), None
+                return Network.apply(*parts).view(b, t, d), None
             ranked, weights, computed, report = self.weigh(x, routing)
             y = routed(x.view(-1, d).to(kind), self.gate.to(kind), self.up.to(kind), self.down.to(kind), ranked, weights, computed)
         return y.view(b, t, d), report

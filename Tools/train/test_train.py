@@ -85,24 +85,32 @@ class ModelTests(unittest.TestCase):
         upstream = torch.randn(7, 16)
         x, gate, up, down = values
         plain = F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
-        sliced = experts.whole(*values)
+        sliced = experts.Network.apply(*values)
         torch.testing.assert_close(sliced, plain, rtol=1e-4, atol=1e-3)
         for one, other in zip(torch.autograd.grad(sliced, values, upstream), torch.autograd.grad(plain, values, upstream)):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
     def test_fused_functions_are_the_plain_ones(self):
         generator = torch.Generator().manual_seed(2)
-        plain = experts.hidden_units, experts.hidden_gradients
+        names = "hidden_units", "hidden_gradients", "add_all"
+        plain = [getattr(experts, name) for name in names]
         experts.fuse()
-        fused = experts.hidden_units, experts.hidden_gradients
-        experts.hidden_units, experts.hidden_gradients = plain
+        fused = [getattr(experts, name) for name in names]
+        for name, function in zip(names, plain):
+            setattr(experts, name, function)
         for rows in (128, 384):
             gate, up, d_hidden = (torch.randn(rows, 32, generator=generator) for _ in range(3))
-            weight = torch.rand(rows, 1, generator=generator)
-            torch.testing.assert_close(fused[0](gate, up, weight), plain[0](gate, up, weight))
-            # Both overwrite their first argument.
-            for one, other in zip(fused[1](d_hidden.clone(), gate, up, weight), plain[1](d_hidden.clone(), gate, up, weight)):
-                torch.testing.assert_close(one, other)
+            for weight in (torch.rand(rows, 1, generator=generator), None):
+                torch.testing.assert_close(fused[0](gate, up, weight), plain[0](gate, up, weight))
+                # Both overwrite their first argument.
+                for one, other in zip(fused[1](d_hidden.clone(), gate, up, weight), plain[1](d_hidden.clone(), gate, up, weight)):
+                    self.assertEqual(one is None, other is None)
+                    if one is not None:
+                        torch.testing.assert_close(one, other)
+            sums = [d_hidden.clone(), d_hidden.clone()]
+            for function, total in zip((fused[2], plain[2]), sums):
+                function(total, gate.bfloat16())
+            torch.testing.assert_close(*sums)
 
     def test_padding_adds_nothing(self):
         places, sizes = experts.padded(torch.tensor([3, 0, 128, 129]), 260)
