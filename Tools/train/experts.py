@@ -34,6 +34,7 @@ def hidden_gradients(d_hidden: Tensor, gate: Tensor, up: Tensor, weight: Tensor 
 
 
 def add_all(x: Tensor, rows: Tensor) -> None:
+    """Rows of another type are converted on the way, not first."""
     x.add_(rows)
 
 
@@ -128,23 +129,26 @@ class Network(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, gate: Tensor, up: Tensor, down: Tensor):
-        output, halves = torch.zeros(x.shape, dtype=torch.float32, device=x.device), []
+        output = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+        gates, ups = [], []
         for part in Network.slices(gate):
-            halves += [x @ gate[part].T, x @ up[part].T]
-            add_all(output, hidden_units(*halves[-2:], None) @ down[:, part].T)
-        ctx.save_for_backward(x, gate, up, down, *halves)
+            gates.append(x @ gate[part].T)
+            ups.append(x @ up[part].T)
+            add_all(output, hidden_units(gates[-1], ups[-1], None) @ down[:, part].T)
+        ctx.save_for_backward(x, gate, up, down, *gates, *ups)
         return output
 
     @staticmethod
     def backward(ctx, upstream: Tensor):
         x, gate, up, down, *halves = ctx.saved_tensors
+        gates, ups = halves[:len(halves) // 2], halves[len(halves) // 2:]
         d_out = upstream.to(x.dtype)
         # Transposed once: as the left side of a product oneDNN would do it for every slice.
         x_turned, d_out_turned = x.T.contiguous(), d_out.T.contiguous()
         d_x = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
         d_gate, d_up, d_down = (torch.empty_like(t) for t in (gate, up, down))
-        for index, part in enumerate(Network.slices(gate)):
-            d_g, d_u, _, hidden = hidden_gradients(d_out @ down[:, part], *halves[2 * index:2 * index + 2], None)
+        for part, g, u in zip(Network.slices(gate), gates, ups):
+            d_g, d_u, _, hidden = hidden_gradients(d_out @ down[:, part], g, u, None)
             d_down[:, part] = d_out_turned @ hidden
             d_gate[part] = (x_turned @ d_g).T
             d_up[part] = (x_turned @ d_u).T
