@@ -80,13 +80,20 @@ MOE_INLINE __m256i sum_halves(const __m256i p[4]) {
     return _mm256_permutevar8x32_epi32(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/// The float16 at the start of each of eight blocks `bytes` apart.
+/// The first and second word of each of eight blocks of at least 16 bytes, `bytes` apart: the first words are out[0].
+MOE_INLINE void words_of_blocks(const uint8_t *p, size_t bytes, __m128i out[2]) {
+    __m128i pairs[4];
+    for (size_t i = 0; i < 4; i++) pairs[i] = _mm_unpacklo_epi16(load128(p + 2 * i * bytes), load128(p + (2 * i + 1) * bytes));
+    const __m128i low = _mm_unpacklo_epi32(pairs[0], pairs[1]), high = _mm_unpacklo_epi32(pairs[2], pairs[3]);
+    out[0] = _mm_unpacklo_epi64(low, high);
+    out[1] = _mm_unpackhi_epi64(low, high);
+}
+
+/// The float16 at the start of each of eight blocks of at least 16 bytes, `bytes` apart.
 MOE_INLINE __m256 halves_of_blocks(const uint8_t *p, size_t bytes) {
-    uint16_t h[8];
-    for (int i = 0; i < 8; i++) memcpy(&h[i], p + (size_t)i * bytes, 2);
-    const __m128i packed = _mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], (short)h[4], (short)h[5],
-                                          (short)h[6], (short)h[7]);
-    return _mm256_cvtph_ps(packed);
+    __m128i words[2];
+    words_of_blocks(p, bytes, words);
+    return _mm256_cvtph_ps(words[0]);
 }
 
 /// The scales of eight blocks of MXFP4, `bytes` apart: moe_e8m0_half_to_float.

@@ -248,11 +248,11 @@ void moe_set_panel_avx2(moe_kernels *table) {
     table->panels.multiply = panel;
     table->panels.columns = COLUMNS;
     table->panels.rows = ROWS;
-    // Measured, 2 threads on cold weights (AMD Zen 5): rows from which on packing is paid back.
+    // Measured, 2 threads on cold weights (AMD Zen 4 without AVX-512): rows from which on packing is paid back. What few_avx2.c
+    // computes comes to three passes of eight rows then. Q6_K, whose panels cost more of everything, is even from 48 rows on.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
-        const moe_type_traits *traits = moe_traits(type);
-        table->panels.from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 9 : 4;
+        const bool only_dots = type == MOE_TYPE_Q2_K || type == MOE_TYPE_Q3_K;  // dot products below
+        table->panels.from[type] = only_dots ? 9 : type == MOE_TYPE_Q6_K ? 64 : 17;
     }
-    table->panels.from[MOE_TYPE_Q8_0] = 5;
 }
 #endif
