@@ -177,10 +177,15 @@ typedef struct moe_kernels {
     moe_float_tile_fn float_tile[MOE_TYPE_SLOTS];  // float types
 } moe_kernels;
 
-/// The panels for m activation rows; NULL: dot products.
+/// Whether these panels are what m activation rows take.
+static inline bool moe_panels_serve(const moe_panels *panels, int32_t type, int32_t m) {
+    return panels->columns > 0 && panels->from[type] != MOE_NEVER && m >= panels->from[type];
+}
+
+/// The panels for m activation rows; NULL: few rows at a time.
 static inline const moe_panels *moe_panels_for(const moe_kernels *kernels, int32_t type, int32_t m) {
-    if (kernels->wide.columns > 0 && kernels->wide.from[type] != MOE_NEVER && m >= kernels->wide.from[type]) return &kernels->wide;
-    return kernels->panels.columns > 0 && m >= kernels->panels.from[type] ? &kernels->panels : NULL;
+    if (moe_panels_serve(&kernels->wide, type, m)) return &kernels->wide;
+    return moe_panels_serve(&kernels->panels, type, m) ? &kernels->panels : NULL;
 }
 
 /// The table in use, and one by name (see moe_kernels_limit); NULL when the CPU cannot run it.

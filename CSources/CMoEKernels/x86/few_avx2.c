@@ -348,9 +348,11 @@ MOE_INLINE row_scales scales_k(const uint8_t *w) {
     // Scales and mins 0...3, then 4...7: by the integer unit, which has nothing else to do.
     const __m128i low = _mm_cvtsi64_si128((long long)(first & six));
     const __m128i high = _mm_cvtsi64_si128((long long)((first >> 2 & two) | (last & four) | (last >> 4 & four) << 32));
-    const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-    const __m128i both = _mm_shuffle_epi8(_mm_unpacklo_epi32(low, high), order);
-    const __m256i scales = _mm256_cvtepu8_epi32(both), mins = _mm256_cvtepu8_epi32(_mm_srli_si128(both, 8));
+    const __m256i both = _mm256_broadcastsi128_si256(_mm_unpacklo_epi32(low, high));
+    const __m256i scales = _mm256_shuffle_epi8(both, _mm256_setr_epi8(0, -1, -1, -1, 2, -1, -1, -1, 4, -1, -1, -1, 6, -1, -1, -1,
+                                                                      1, -1, -1, -1, 3, -1, -1, -1, 5, -1, -1, -1, 7, -1, -1, -1));
+    const __m256i mins = _mm256_shuffle_epi8(both, _mm256_setr_epi8(8, -1, -1, -1, 10, -1, -1, -1, 12, -1, -1, -1, 14, -1, -1, -1,
+                                                                    9, -1, -1, -1, 11, -1, -1, -1, 13, -1, -1, -1, 15, -1, -1, -1));
     const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128(load_i32(w)));
     const __m256 d = _mm256_broadcastss_ps(halves), dmin = _mm256_broadcastss_ps(_mm_movehdup_ps(halves));
     return (row_scales){.scale = _mm256_mul_ps(d, _mm256_cvtepi32_ps(scales)), .min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(mins))};
