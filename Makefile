@@ -127,11 +127,11 @@ twins: build ## Train the models that the demo model is compared with (five hour
 	@for variant in static dense-active dense-total; do \
 	  $(PYTHON) Tools/train/train.py --compile --variant $$variant && $(PYTHON) Tools/train/export.py --run .cache/train/$$variant || exit 1; done
 
-results: build ## Measure the embedded model under static and learned routing: docs/results.md, .html (MODEL=…)
+results: build ## Measure the embedded model under static and learned routing: docs/results.md, .html (MODEL=…; SPEED=1: times alone)
 	@Tools/python_env.sh
 	@for domain in prose code maths creative; do \
 	  [ -s .cache/train/heldout-$$domain.jsonl ] || { $(PYTHON) Tools/train/prepare.py || exit 1; break; }; done
-	@$(PYTHON) Tools/results/measure.py $(if $(MODEL),--model $(MODEL)) $(if $(QUICK),--quick)
+	@$(PYTHON) Tools/results/measure.py $(if $(MODEL),--model $(MODEL)) $(if $(QUICK),--quick) $(if $(SPEED),--speed)
 	@$(PYTHON) Tools/results/page.py $(if $(QUICK),--results .cache/results/quick/results.json)
 
 lint: ## Check the formatting

@@ -5,6 +5,7 @@
     .venv/bin/python Tools/results/measure.py                     some ten minutes on two idle cores
     .venv/bin/python Tools/results/measure.py --quick             a small run, a minute: .cache/results/quick
     .venv/bin/python Tools/results/measure.py --model FILE.gguf
+    .venv/bin/python Tools/results/measure.py --speed             the times alone, on another machine: docs/results/machines.json
 
 The twins are measured where .cache/train/static/model.gguf, dense-total and dense-active exist; else their quality is carried
 over from docs/results.json, with a mark.
@@ -21,6 +22,7 @@ import re
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import experts
@@ -126,40 +128,92 @@ def machine(threads: int) -> dict:
     return {"cpu": names[0] if names else platform.machine(), "threads": threads}
 
 
-def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
+@dataclass
+class Inputs:
+    """What all measurements read."""
+    sizes: dict
+    inspected: dict
+    file: Path
+    kmax: int
+    context: int
+    window: int
+    found: dict[str, list[str]]
+    rows: list[dict]
+    files: dict[str, Path]
+
+    @property
+    def here(self) -> list[dict]:
+        return [row for row in self.rows if not row.get("missing")]
+
+
+def inputs_of(arguments: argparse.Namespace, engine: Engine) -> Inputs:
     sizes, model = (QUICK if arguments.quick else FULL), arguments.model
-    seconds: dict[str, float] = {}
     inspected = engine.inspect(model)
     metadata = {entry["key"]: entry["value"] for entry in inspected["metadata"]}
     kmax = int(metadata[f"{inspected['architecture']}.expert_used_count"])
+    inspected["expert_count"] = int(metadata[f"{inspected['architecture']}.expert_count"])
     context, window = inspected["context_length"], min(1024, inspected["context_length"])
-    file = model or ROOT / "CSources/CMoEDemoModel/demo.gguf"
     found = {domain: texts.documents(arguments.data, domain) for domain in texts.DOMAINS}
     rows = rows_of(engine, model, kmax, arguments.data)
     for row in rows:
         if row["twin"] and not row["file"].exists():
             row["missing"] = f"not trained here: Tools/train/train.py --variant {row['variant']}"
+    width = {domain: texts.width(part, lambda text: engine.token_count(text, model)) for domain, part in found.items()}
+    files = prepared(found, width, engine.folder, sizes["windows"] * window, sizes["rounds"])
+    return Inputs(sizes, inspected, model or ROOT / "CSources/CMoEDemoModel/demo.gguf", kmax, context, window, found, rows, files)
+
+
+def timed(inputs: Inputs, rows: list[dict], engine: Engine, seconds: dict[str, float]) -> tuple[dict, dict]:
+    """The loads, and the machine that ran them."""
+    with phase(f"speed of {len(rows)} rows under {len(speed.LOADS)} loads", seconds):
+        others = Others()
+        loads = speed.loads(engine, rows, inputs.files, inputs.context, inputs.sizes["rounds"], inputs.sizes["twin_rounds"])
+        return loads, machine(engine.threads) | {"other_work_cores": others.cores()}
+
+
+def speed_alone(arguments: argparse.Namespace, engine: Engine) -> dict:
+    """The times of the model's own rows: what differs from machine to machine."""
+    inputs = inputs_of(arguments, engine)
+    own = [row for row in inputs.rows if not row["twin"]]
+    loads, on = timed(inputs, own, engine, {})
+    on["isa"] = engine.json("doctor")["kernels"]["Q8_0"]
+    return rounded({"date": time.strftime("%Y-%m-%d"), "machine": on, "engine": engine.run("--version").strip(),
+                    "sizes": inputs.sizes, "model": {"sha256": sha256(inputs.file)}, "loads": loads,
+                    "rows": [{key: row.get(key) for key in ("name", "label", "routing", "default")} for row in own]})
+
+
+def keep_machine(results: dict, path: Path) -> None:
+    """Beside those of other machines and files; an earlier measurement of the same is replaced."""
+    def key(entry: dict) -> list:
+        return [entry["model"]["sha256"], *(entry["machine"][part] for part in ("cpu", "isa", "threads"))]
+
+    entries = json.loads(path.read_text()) if path.exists() else []
+    entries = [entry for entry in entries if key(entry) != key(results)] + [results]
+    dump(sorted(entries, key=key), path)
+
+
+def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
+    seconds: dict[str, float] = {}
+    inputs = inputs_of(arguments, engine)
+    sizes, model, file, kmax, context = inputs.sizes, arguments.model, inputs.file, inputs.kmax, inputs.context
+    found, rows, here, files, window = inputs.found, inputs.rows, inputs.here, inputs.files, inputs.window
+    for row in rows:
+        if row.get("missing"):
             say(f"results: {row['name']}: {row['missing']}")
-    here = [row for row in rows if not row.get("missing")]
     own = [row for row in here if not row["twin"]]
     gates = [row for row in own if row["routing"].startswith("profile")]
     gate = next((row for row in gates if row["default"]), gates[0])
+    inspected = inputs.inspected
     results = {
-        "date": time.strftime("%Y-%m-%d"), "quick": arguments.quick, "machine": machine(engine.threads), "sizes": sizes,
+        "date": time.strftime("%Y-%m-%d"), "quick": arguments.quick, "sizes": sizes,
         "engine": engine.run("--version").strip(), "price": arguments.price, "window": window,
         "model": {"file": shown(file) if model else "embedded", "sha256": sha256(file), "bytes": file.stat().st_size,
                   "experts_per_token": kmax, "context": context, "default_point": gate["name"],
                   "parameters": inspected["parameters_total"], "parameters_active": inspected["parameters_active"],
-                  "experts": int(metadata[f"{inspected['architecture']}.expert_count"]), "layers": inspected["layers"]},
+                  "experts": inspected["expert_count"], "layers": inspected["layers"]},
         "texts": {d: sha256(arguments.data / f"heldout-{d}.jsonl") for d in texts.DOMAINS},
     }
-    width = {domain: texts.width(part, lambda text: engine.token_count(text, model)) for domain, part in found.items()}
-    files = prepared(found, width, engine.folder, sizes["windows"] * window, sizes["rounds"])
-
-    with phase(f"speed of {len(here)} rows under {len(speed.LOADS)} loads", seconds):
-        others = Others()
-        results["loads"] = speed.loads(engine, here, files, context, sizes["rounds"], sizes["twin_rounds"])
-        results["machine"]["other_work_cores"] = others.cores()
+    results["loads"], results["machine"] = timed(inputs, here, engine, seconds)
     throughput = results["loads"]["throughput"]["rows"]
     results["costs"] = {name: {
         "per_million_tokens": speed.cost(part["decode"]["tokens_per_second"], engine.threads, arguments.price),
@@ -216,8 +270,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--price", type=float, default=0.04, help="US$ of a core for an hour")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--output", type=Path, action="append", help="default: .cache/results/results.json and "
-                        "docs/results.json; with --quick .cache/results/quick/results.json")
+    parser.add_argument("--speed", action="store_true", help="times alone, without twins; page.py shows them as another machine's")
+    parser.add_argument("--output", type=Path, action="append", help="default: .cache/results/results.json and docs/results.json; "
+                        "with --quick .cache/results/quick/results.json; with --speed docs/results/machines.json")
     parser.add_argument("--earlier", type=Path, default=ROOT / "docs/results.json", help="missing twins' figures come from it")
     arguments = parser.parse_args()
     if not arguments.binary.exists():
@@ -228,11 +283,14 @@ def main() -> int:
         raise Failure("--price and --threads must be more than 0")
     outputs = arguments.output or ([ROOT / ".cache/results/quick/results.json"] if arguments.quick else
                                    [ROOT / ".cache/results/results.json", ROOT / "docs/results.json"])
+    if arguments.speed:
+        outputs = arguments.output or [ROOT / "docs/results/machines.json"]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="moe-results-") as folder:
-        results = measure(arguments, Engine(arguments.binary, arguments.threads, Path(folder)))
+        engine = Engine(arguments.binary, arguments.threads, Path(folder))
+        results = speed_alone(arguments, engine) if arguments.speed else measure(arguments, engine)
     for output in outputs:
-        dump(results, output)
+        keep_machine(results, output) if arguments.speed else dump(results, output)
     say(f"results: {time.monotonic() - started:.0f} s in all; " + ", ".join(shown(output) for output in outputs))
     return 0
 

@@ -14,7 +14,7 @@ import sys
 from html import escape
 from pathlib import Path
 
-from engine import ROOT, say
+from engine import ROOT, Failure, say
 from report import Report
 
 STYLE = """
@@ -86,9 +86,9 @@ def html(title: str, blocks: list[tuple]) -> str:
             f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n<body>\n" + "\n".join(body) + "\n</body></html>\n")
 
 
-def write(results: dict, output: Path) -> list[Path]:
+def write(results: dict, output: Path, machines: list[dict] | None = None) -> list[Path]:
     title = "Results: static and learned routing on the demo model"
-    blocks = Report(results).build()
+    blocks = Report(results, machines).build()
     plots = output / "results"
     plots.mkdir(parents=True, exist_ok=True)
     files = []
@@ -102,20 +102,28 @@ def write(results: dict, output: Path) -> list[Path]:
     return files
 
 
+def read(path: Path):
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise Failure(f"{path} is missing: run Tools/results/measure.py") from None
+    except json.JSONDecodeError as error:
+        raise Failure(f"{path} is not JSON: {error}") from None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "docs/results.json")
+    parser.add_argument("--machines", type=Path, default=ROOT / "docs/results/machines.json", help="times of other machines")
     parser.add_argument("--output", type=Path, help="default: the folder of results.json")
     arguments = parser.parse_args()
     try:
-        results = json.loads(arguments.results.read_text())
-    except FileNotFoundError:
-        say(f"page: {arguments.results} is missing: run Tools/results/measure.py")
+        results = read(arguments.results)
+        machines = read(arguments.machines) if arguments.machines.exists() else []
+    except Failure as failure:
+        say(f"page: {failure}")
         return 1
-    except json.JSONDecodeError as error:
-        say(f"page: {arguments.results} is not JSON: {error}")
-        return 1
-    for file in write(results, arguments.output or arguments.results.parent):
+    for file in write(results, arguments.output or arguments.results.parent, machines):
         print(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
     return 0
 

@@ -33,8 +33,10 @@ def times(ratio: list[float]) -> str:
 
 
 class Report:
-    def __init__(self, results: dict):
+    def __init__(self, results: dict, machines: list[dict] | None = None):
+        """machines: the times of the same file elsewhere (measure.py --speed)."""
         self.r = results
+        self.machines = [entry for entry in machines or [] if entry["model"]["sha256"] == results["model"]["sha256"]]
         self.blocks: list[tuple] = []
         self.rows = [row for row in results["rows"] if "quality" in row or row.get("missing")]
         self.here = [row for row in self.rows if not row.get("missing")]
@@ -64,7 +66,7 @@ class Report:
         self.blocks.append(("plot", name, caption, chart))
 
     def build(self) -> list[tuple]:
-        for part in (self.opening, self.goals, self.overview, self.quality, self.speed, self.experts, self.long_form, self.cost,
+        for part in (self.opening, self.goals, self.overview, self.quality, self.speed, self.elsewhere, self.experts, self.long_form, self.cost,
                      self.specialisation, self.mixture, self.commands):
             part()
         return self.blocks
@@ -188,6 +190,23 @@ class Report:
                  f"{row['first_token_ms']:.2f}", times(row["first_token_ratio"]), f"{row['whole_ms']:.1f}",
                  times(row["whole_ratio"]), f"{row['decode']['tokens_per_second']:,.0f}", times(row["decode"]["time_ratio"])]
                 for name, row in part["rows"].items()])
+
+    def elsewhere(self) -> None:
+        if not self.machines:
+            return
+        self.heading("Decoding on other machines")
+        self.text("The same file, texts and turns (`make results SPEED=1`): a step's time against static routing's.")
+        lines = []
+        for entry in self.machines:
+            on = entry["machine"]
+            busy = f", {on['other_work_cores']:.1f} cores busy with other work" if on["other_work_cores"] > 0.15 else ""
+            name = f"{on['cpu']} ({on['isa']}), {on['threads']} threads, {entry['date']}{busy}"
+            for load, part in entry["loads"].items():
+                cells = [f"{part['rows']['static']['decode']['tokens_per_second']:,.0f}"]
+                cells += [times(row["decode"]["time_ratio"]) for key, row in part["rows"].items() if key != "static"]
+                lines.append([name, LOAD_NAMES[load], *cells])
+        labels = [row["label"] + (" (default)" if row.get("default") else "") for row in self.machines[0]["rows"]]
+        self.table(["machine", "load", f"{labels[0]}, tokens/s", *labels[1:]], lines)
 
     def experts(self) -> None:
         self.heading("Experts per token")

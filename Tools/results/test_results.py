@@ -229,6 +229,33 @@ class Carried(unittest.TestCase):
         self.assertNotIn("difference", rows[3]["quality"]["code"])
 
 
+def elsewhere(date: str, isa: str) -> dict:
+    results = made_up()
+    return {"date": date, "engine": "0", "sizes": measure.FULL, "model": results["model"], "loads": results["loads"],
+            "machine": {"cpu": "other", "isa": isa, "threads": 4, "other_work_cores": 0.0},
+            "rows": [{"name": row["name"], "label": row["name"], "default": row["default"]} for row in results["rows"][:3]]}
+
+
+class Machines(unittest.TestCase):
+    def test_each_is_kept_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "results/machines.json"
+            for date, isa in (("2026-01-02", "avx2"), ("2026-01-03", "neon"), ("2026-01-04", "avx2")):
+                measure.keep_machine(elsewhere(date, isa), path)
+            self.assertEqual([(entry["machine"]["isa"], entry["date"]) for entry in json.loads(path.read_text())],
+                             [("avx2", "2026-01-04"), ("neon", "2026-01-03")])
+
+    def test_page_shows_those_of_the_same_file(self):
+        other = elsewhere("2026-01-03", "neon")
+        other["model"] = other["model"] | {"sha256": "1" * 64}
+        with tempfile.TemporaryDirectory() as folder:
+            page.write(measure.rounded(made_up()), Path(folder), [elsewhere("2026-01-02", "avx2"), other])
+            text = Path(folder, "results.md").read_text()
+        self.assertEqual(text.count("other (avx2), 4 threads, 2026-01-02"), len(speed.LOADS))
+        self.assertNotIn("neon", text)
+        self.assertIn("0.55 (0.50 to 0.60)", text.split("Decoding on other machines")[1].split("##")[0])
+
+
 class Pages(unittest.TestCase):
     def test_pages(self):
         with tempfile.TemporaryDirectory() as folder:
