@@ -61,23 +61,29 @@ MOE_INLINE __m256i products_signed(__m256i a, __m256i b) {
     return _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(b, a));
 }
 
-/// v[i] holds the int32 products of block i: the sum of each, in lane i.
-MOE_INLINE __m256i sum_blocks(const __m256i v[8]) {
-    const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-    const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
-}
-
 /// p[i] holds, in each 128-bit half, two int32 of block 2i and then two of block 2i + 1: the sum of each block, in its lane.
 MOE_INLINE __m256i sum_interleaved(const __m256i p[4]) {
     const __m256i a = _mm256_hadd_epi32(p[0], p[1]), b = _mm256_hadd_epi32(p[2], p[3]);
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-/// p[i] holds four int32 of block 2i in its low half, of block 2i + 1 in its high half: the sum of each block, in its lane.
-MOE_INLINE __m256i sum_halves(const __m256i p[4]) {
-    const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(p[0], p[1]), _mm256_hadd_epi32(p[2], p[3]));
-    return _mm256_permutevar8x32_epi32(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+/// out[t]: in each half, 4 bytes (the t-th of that half) of a, b, c and d.
+MOE_INLINE void transpose_halves(__m256i a, __m256i b, __m256i c, __m256i d, __m256i out[4]) {
+    const __m256i ab0 = _mm256_unpacklo_epi32(a, b), ab2 = _mm256_unpackhi_epi32(a, b);
+    const __m256i cd0 = _mm256_unpacklo_epi32(c, d), cd2 = _mm256_unpackhi_epi32(c, d);
+    out[0] = _mm256_unpacklo_epi64(ab0, cd0);
+    out[1] = _mm256_unpackhi_epi64(ab0, cd0);
+    out[2] = _mm256_unpacklo_epi64(ab2, cd2);
+    out[3] = _mm256_unpackhi_epi64(ab2, cd2);
+}
+
+/// Eight rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
+MOE_INLINE void transpose_short_rows(const uint8_t *p, size_t stride, __m256i out[4]) {
+    __m256i r[4];
+    for (size_t i = 0; i < 4; i++) {
+        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p + i * stride)), load128(p + (i + 4) * stride), 1);
+    }
+    transpose_halves(r[0], r[1], r[2], r[3], out);
 }
 
 /// The first and second word of each of eight blocks of at least 16 bytes, `bytes` apart: the first words are out[0].
@@ -125,31 +131,10 @@ MOE_INLINE __m256 add_products(__m256 lanes, __m256 scale, const moe_act_chunk *
     return _mm256_fmadd_ps(_mm256_mul_ps(scale, _mm256_load_ps(x->d)), _mm256_cvtepi32_ps(integers), lanes);
 }
 
-/// lanes += min * dsum
-MOE_INLINE __m256 add_mins(__m256 lanes, __m256 min, const moe_act_chunk *x) {
-    return _mm256_fmadd_ps(min, _mm256_load_ps(x->dsum), lanes);
-}
-
 /// integers - 2^log2_offset * (sum of the activations); bias32 is -128 times that sum.
-MOE_INLINE __m256i without_offset(__m256i integers, const moe_act_chunk *x, int log2_offset) {
-    const __m256i bias = _mm256_load_si256((const __m256i *)x->bias32);
+MOE_INLINE __m256i without_offset(__m256i integers, int log2_offset, const int32_t *bias32) {
+    const __m256i bias = _mm256_load_si256((const __m256i *)bias32);
     return _mm256_add_epi32(integers, _mm256_srai_epi32(bias, 7 - log2_offset));
-}
-
-/// Scales and mins of a block of Q4_K or Q5_K, as bytes: scales in the low 8, mins in the high 8.
-MOE_INLINE __m128i scales_and_mins(const uint8_t *p) {
-    uint32_t a = (uint32_t)load_i32(p), b = (uint32_t)load_i32(p + 4), c = (uint32_t)load_i32(p + 8);
-    const uint32_t six = 0x3f3f3f3f, four = 0x0f0f0f0f, two = 0x30303030;
-    return _mm_setr_epi32((int)(a & six), (int)((c & four) | (a >> 2 & two)), (int)(b & six),
-                          (int)((c >> 4 & four) | (b >> 2 & two)));
-}
-
-MOE_INLINE __m256 add_block_k(__m256 lanes, const uint8_t *w, const uint8_t *packed, const moe_act_chunk *x, __m256i sums) {
-    const __m128i scales = scales_and_mins(packed);
-    const __m256 d = _mm256_set1_ps(moe_load_half(w)), dmin = _mm256_set1_ps(-moe_load_half(w + 2));
-    const __m256 scale = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(scales)));
-    const __m256 min = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(scales, 8))));
-    return add_mins(add_products(lanes, scale, x, sums), min, x);
 }
 
 /// What of a moe_ahead has been fetched, and by how much that grows with each of `parts` parts of the work.

@@ -64,31 +64,18 @@ typedef struct few_type {
 // ---------------------------------------------------------------------------------------------------------------------
 // Order
 
-/// Lane j of the result is lane order[j]: blocks in a layout's order.
-MOE_INLINE __m256i order_of(few_layout layout) {
-    if (layout == BY_TWOS) return _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
-    if (layout == BY_FOURS) return _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
-    return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-}
+static const int32_t block_order[4][8] = {[QUARTERS] = {0, 1, 2, 3, 4, 5, 6, 7}, [IN_ORDER] = {0, 1, 2, 3, 4, 5, 6, 7},
+                                          [BY_TWOS] = {0, 2, 4, 6, 1, 3, 5, 7}, [BY_FOURS] = {0, 1, 4, 5, 2, 3, 6, 7}};
+
+/// Lane j of the result is lane block_order[layout][j].
+MOE_INLINE __m256i order_of(few_layout layout) { return load256(block_order[layout]); }
 /// And back.
 MOE_INLINE __m256i order_back(few_layout layout) {
     return layout == BY_TWOS ? _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7) : order_of(layout);
 }
 
-/// out[t]: in each half, 4 bytes (the t-th of that half) of a, b, c and d.
-MOE_INLINE void transpose_halves(__m256i a, __m256i b, __m256i c, __m256i d, __m256i out[4]) {
-    const __m256i ab0 = _mm256_unpacklo_epi32(a, b), ab2 = _mm256_unpackhi_epi32(a, b);
-    const __m256i cd0 = _mm256_unpacklo_epi32(c, d), cd2 = _mm256_unpackhi_epi32(c, d);
-    out[0] = _mm256_unpacklo_epi64(ab0, cd0);
-    out[1] = _mm256_unpackhi_epi64(ab0, cd0);
-    out[2] = _mm256_unpacklo_epi64(ab2, cd2);
-    out[3] = _mm256_unpackhi_epi64(ab2, cd2);
-}
-
 MOE_INLINE void gather_chunk(const moe_act_chunk *in, few_layout layout, row_chunk *out) {
-    const int8_t first[4][8] = {[QUARTERS] = {0, 1, 2, 3, 4, 5, 6, 7}, [IN_ORDER] = {0, 1, 2, 3, 4, 5, 6, 7},
-                                [BY_TWOS] = {0, 2, 4, 6, 1, 3, 5, 7}, [BY_FOURS] = {0, 1, 4, 5, 2, 3, 6, 7}};
-    const int8_t *block = first[layout];
+    const int32_t *block = block_order[layout];
     __m256i q[8];
     for (int half = 0; half < 2; half++) {
         __m256i b[4];
@@ -137,9 +124,17 @@ MOE_INLINE __m256i halves_added32(__m256i a, __m256i b) {
     return _mm256_add_epi32(_mm256_blend_epi32(a, b, 0xf0), _mm256_permute2x128_si256(a, b, 0x21));
 }
 
+/// Products of four parts whose sums fit in 16 bits: 4 * 2 * 31 * 127 do.
+MOE_INLINE __m256i four_small_parts(const row_weights *w, const row_chunk *x, int first) {
+    __m256i p[4];
+    for (int t = 0; t < 4; t++) p[t] = _mm256_maddubs_epi16(w->part[first + t], load_part(x, first + t));
+    return _mm256_add_epi16(_mm256_add_epi16(p[0], p[1]), _mm256_add_epi16(p[2], p[3]));
+}
+
 /// Products of four parts, in 32 bits.
 MOE_INLINE __m256i four_parts(const few_type type, const row_weights *w, const row_chunk *x, int first) {
     const __m256i ones = _mm256_set1_epi16(1);
+    if (type.traits.range == MOE_RANGE_U5) return _mm256_madd_epi16(four_small_parts(w, x, first), ones);
     __m256i p[4];
     for (int t = 0; t < 4; t++) {
         const __m256i part = w->part[first + t], q = load_part(x, first + t);
@@ -150,19 +145,8 @@ MOE_INLINE __m256i four_parts(const few_type type, const row_weights *w, const r
         return _mm256_add_epi32(_mm256_madd_epi16(_mm256_add_epi16(p[0], p[1]), scale),
                                 _mm256_madd_epi16(_mm256_add_epi16(p[2], p[3]), scale));
     }
-    if (type.traits.range == MOE_RANGE_S8) {
-        for (int t = 0; t < 4; t++) p[t] = _mm256_madd_epi16(p[t], ones);
-        return _mm256_add_epi32(_mm256_add_epi32(p[0], p[1]), _mm256_add_epi32(p[2], p[3]));
-    }
-    // 8 * 31 * 127 fit.
-    return _mm256_madd_epi16(_mm256_add_epi16(_mm256_add_epi16(p[0], p[1]), _mm256_add_epi16(p[2], p[3])), ones);
-}
-
-/// Products of four parts of four-bit weights, in 16 bits.
-MOE_INLINE __m256i four_small_parts(const row_weights *w, const row_chunk *x, int first) {
-    __m256i p[4];
-    for (int t = 0; t < 4; t++) p[t] = _mm256_maddubs_epi16(w->part[first + t], load_part(x, first + t));
-    return _mm256_add_epi16(_mm256_add_epi16(p[0], p[1]), _mm256_add_epi16(p[2], p[3]));
+    for (int t = 0; t < 4; t++) p[t] = _mm256_madd_epi16(p[t], ones);
+    return _mm256_add_epi32(_mm256_add_epi32(p[0], p[1]), _mm256_add_epi32(p[2], p[3]));
 }
 
 /// The integer sum of each block.
@@ -183,7 +167,7 @@ MOE_INLINE __m256 add_chunk(__m256 lanes, const few_type type, const row_weights
         const __m256i whole = _mm256_madd_epi16(s->sub_scale, _mm256_load_si256((const __m256i *)x->sum16));
         sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(whole, type.offset));
     } else if (type.offset >= 0) {
-        sums = _mm256_add_epi32(sums, _mm256_srai_epi32(_mm256_load_si256((const __m256i *)x->bias32), 7 - type.offset));
+        sums = without_offset(sums, type.offset, x->bias32);
     }
     lanes = _mm256_fmadd_ps(_mm256_mul_ps(s->scale, _mm256_load_ps(x->d)), _mm256_cvtepi32_ps(sums), lanes);
     if (!type.traits.has_min) return lanes;
@@ -229,19 +213,20 @@ MOE_INLINE void over_chunks_of_rows(const few_type type, const uint8_t *row, siz
 MOE_INLINE __m256i low_nibbles(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
 MOE_INLINE __m256i high_nibbles(__m256i v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
 
-/// Eight blocks of 16 bytes, `bytes` apart: a block's first half in the low nibbles, its second in the high ones.
-MOE_INLINE row_weights nibble_parts(const uint8_t *qs, size_t bytes) {
-    __m256i r[4], packed[4];
-    for (size_t i = 0; i < 4; i++) {
-        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(qs + i * bytes)), load128(qs + (i + 4) * bytes), 1);
-    }
-    transpose_halves(r[0], r[1], r[2], r[3], packed);
+MOE_INLINE row_weights nibbles_of(const __m256i packed[4]) {
     row_weights out;
     for (int t = 0; t < 4; t++) {
         out.part[t] = low_nibbles(packed[t]);
         out.part[4 + t] = high_nibbles(packed[t]);
     }
     return out;
+}
+
+/// Eight blocks of 16 bytes, `bytes` apart: a block's first half in the low nibbles, its second in the high ones.
+MOE_INLINE row_weights nibble_parts(const uint8_t *qs, size_t bytes) {
+    __m256i packed[4];
+    transpose_short_rows(qs, bytes, packed);
+    return nibbles_of(packed);
 }
 
 MOE_INLINE row_scales scales_of(const uint8_t *w, size_t bytes) { return (row_scales){.scale = halves_of_blocks(w, bytes)}; }
@@ -329,12 +314,7 @@ MOE_INLINE row_weights weights_q4_k(const uint8_t *w) {
     const uint8_t *qs = FIELD(moe_block_q4_k, qs);
     __m256i packed[4];
     transpose_halves(load256(qs), load256(qs + 32), load256(qs + 64), load256(qs + 96), packed);
-    row_weights out;
-    for (int t = 0; t < 4; t++) {
-        out.part[t] = low_nibbles(packed[t]);
-        out.part[4 + t] = high_nibbles(packed[t]);
-    }
-    return out;
+    return nibbles_of(packed);
 }
 
 /// The 16 bytes that blocks of Q4_K and Q5_K begin with: d, dmin, and twelve bytes of scales and mins. Scales 0...3 are the lower
@@ -452,6 +432,7 @@ FEW_TYPES(DEFINE)
 
 void moe_set_few_avx2(moe_kernels *table) {
 #define SET_FEW(NAME, name, gather_name, layout, offset)       \
+    table->names[MOE_TYPE_##NAME] = "avx2";                    \
     table->few.gather[MOE_TYPE_##NAME] = gather_##gather_name; \
     table->few.multiply[MOE_TYPE_##NAME] = few_##name;
     FEW_TYPES(SET_FEW)

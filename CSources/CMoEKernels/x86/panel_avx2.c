@@ -23,18 +23,9 @@ enum { COLUMNS = 8, ROWS = 4 };
 
 /// Eight rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose(const void *rows, size_t stride, __m256i out[8]) {
-    __m256i r[8], pairs[8], quads[8];
+    __m256i r[8], quads[8];
     for (size_t i = 0; i < 8; i++) r[i] = load256((const uint8_t *)rows + i * stride);
-    for (int i = 0; i < 4; i++) {
-        pairs[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        pairs[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    for (int i = 0; i < 2; i++) {
-        for (int j = 0; j < 2; j++) {
-            quads[4 * i + 2 * j] = _mm256_unpacklo_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
-            quads[4 * i + 2 * j + 1] = _mm256_unpackhi_epi64(pairs[4 * i + j], pairs[4 * i + 2 + j]);
-        }
-    }
+    for (int i = 0; i < 8; i += 4) transpose_halves(r[i], r[i + 1], r[i + 2], r[i + 3], quads + i);
     for (int i = 0; i < 4; i++) {
         out[i] = _mm256_permute2x128_si256(quads[i], quads[4 + i], 0x20);
         out[i + 4] = _mm256_permute2x128_si256(quads[i], quads[4 + i], 0x31);
@@ -54,20 +45,7 @@ MOE_INLINE panel_vector shifted(panel_vector v, int offset) { return (void)offse
 
 // What panel_pack.h asks for.
 
-/// Eight rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
-MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m256i out[4]) {
-    const uint8_t *p = rows;
-    __m256i r[4];
-    for (size_t i = 0; i < 4; i++) {
-        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(p + i * stride)), load128(p + (i + 4) * stride), 1);
-    }
-    const __m256i a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
-    const __m256i c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
-    out[0] = _mm256_unpacklo_epi64(a, c);
-    out[1] = _mm256_unpackhi_epi64(a, c);
-    out[2] = _mm256_unpacklo_epi64(b, d);
-    out[3] = _mm256_unpackhi_epi64(b, d);
-}
+MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m256i out[4]) { transpose_short_rows(rows, stride, out); }
 
 MOE_INLINE panel_vector bytes_of(int value) { return _mm256_set1_epi8((char)value); }
 MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm256_or_si256(a, b); }

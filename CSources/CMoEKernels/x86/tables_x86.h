@@ -6,8 +6,8 @@
 
 #include "../kernel_table.h"
 
-void moe_set_dot_avx2(moe_kernels *table);     // quantised rows, few activations
-void moe_set_few_avx2(moe_kernels *table);     // the same, most types
+void moe_set_dot_avx2(moe_kernels *table);     // quantised rows, few activations: Q2_K and Q3_K
+void moe_set_few_avx2(moe_kernels *table);     // the same: the other types
 void moe_set_panel_avx2(moe_kernels *table);   // quantised rows, many activations
 void moe_set_float_avx2(moe_kernels *table);   // F32, F16, BF16
 void moe_set_convert_avx2(moe_kernels *table); // dequantise, unpack, quantise activations
