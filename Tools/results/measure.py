@@ -134,6 +134,7 @@ class Inputs:
     sizes: dict
     inspected: dict
     file: Path
+    experts: int
     kmax: int
     context: int
     window: int
@@ -150,8 +151,7 @@ def inputs_of(arguments: argparse.Namespace, engine: Engine) -> Inputs:
     sizes, model = (QUICK if arguments.quick else FULL), arguments.model
     inspected = engine.inspect(model)
     metadata = {entry["key"]: entry["value"] for entry in inspected["metadata"]}
-    kmax = int(metadata[f"{inspected['architecture']}.expert_used_count"])
-    inspected["expert_count"] = int(metadata[f"{inspected['architecture']}.expert_count"])
+    count, kmax = (int(metadata[f"{inspected['architecture']}.{key}"]) for key in ("expert_count", "expert_used_count"))
     context, window = inspected["context_length"], min(1024, inspected["context_length"])
     found = {domain: texts.documents(arguments.data, domain) for domain in texts.DOMAINS}
     rows = rows_of(engine, model, kmax, arguments.data)
@@ -160,7 +160,8 @@ def inputs_of(arguments: argparse.Namespace, engine: Engine) -> Inputs:
             row["missing"] = f"not trained here: Tools/train/train.py --variant {row['variant']}"
     width = {domain: texts.width(part, lambda text: engine.token_count(text, model)) for domain, part in found.items()}
     files = prepared(found, width, engine.folder, sizes["windows"] * window, sizes["rounds"])
-    return Inputs(sizes, inspected, model or ROOT / "CSources/CMoEDemoModel/demo.gguf", kmax, context, window, found, rows, files)
+    file = model or ROOT / "CSources/CMoEDemoModel/demo.gguf"
+    return Inputs(sizes, inspected, file, count, kmax, context, window, found, rows, files)
 
 
 def timed(inputs: Inputs, rows: list[dict], engine: Engine, seconds: dict[str, float]) -> tuple[dict, dict]:
@@ -195,22 +196,22 @@ def keep_machine(results: dict, path: Path) -> None:
 def measure(arguments: argparse.Namespace, engine: Engine) -> dict:
     seconds: dict[str, float] = {}
     inputs = inputs_of(arguments, engine)
-    sizes, model, file, kmax, context = inputs.sizes, arguments.model, inputs.file, inputs.kmax, inputs.context
-    found, rows, here, files, window = inputs.found, inputs.rows, inputs.here, inputs.files, inputs.window
+    sizes, model, file, inspected = inputs.sizes, arguments.model, inputs.file, inputs.inspected
+    kmax, context, window = inputs.kmax, inputs.context, inputs.window
+    found, rows, here, files = inputs.found, inputs.rows, inputs.here, inputs.files
     for row in rows:
         if row.get("missing"):
             say(f"results: {row['name']}: {row['missing']}")
     own = [row for row in here if not row["twin"]]
     gates = [row for row in own if row["routing"].startswith("profile")]
     gate = next((row for row in gates if row["default"]), gates[0])
-    inspected = inputs.inspected
     results = {
         "date": time.strftime("%Y-%m-%d"), "quick": arguments.quick, "sizes": sizes,
         "engine": engine.run("--version").strip(), "price": arguments.price, "window": window,
         "model": {"file": shown(file) if model else "embedded", "sha256": sha256(file), "bytes": file.stat().st_size,
                   "experts_per_token": kmax, "context": context, "default_point": gate["name"],
                   "parameters": inspected["parameters_total"], "parameters_active": inspected["parameters_active"],
-                  "experts": inspected["expert_count"], "layers": inspected["layers"]},
+                  "experts": inputs.experts, "layers": inspected["layers"]},
         "texts": {d: sha256(arguments.data / f"heldout-{d}.jsonl") for d in texts.DOMAINS},
     }
     results["loads"], results["machine"] = timed(inputs, here, engine, seconds)
@@ -281,10 +282,9 @@ def main() -> int:
         raise Failure(f"{arguments.model} is missing")
     if arguments.price <= 0 or arguments.threads < 1:
         raise Failure("--price and --threads must be more than 0")
-    outputs = arguments.output or ([ROOT / ".cache/results/quick/results.json"] if arguments.quick else
+    outputs = arguments.output or ([ROOT / "docs/results/machines.json"] if arguments.speed else
+                                   [ROOT / ".cache/results/quick/results.json"] if arguments.quick else
                                    [ROOT / ".cache/results/results.json", ROOT / "docs/results.json"])
-    if arguments.speed:
-        outputs = arguments.output or [ROOT / "docs/results/machines.json"]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="moe-results-") as folder:
         engine = Engine(arguments.binary, arguments.threads, Path(folder))

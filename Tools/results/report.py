@@ -15,6 +15,9 @@ COLOURS = {"static": 0, "static-4": 5, "static-2": 6, "parity": 1, "balanced": 2
            "short-context": 6}
 
 
+BUSY = 0.15  # cores kept by other work, above which speeds are said to be less sure
+
+
 def signed(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:+.{digits}f}".replace("-", "−")
 
@@ -66,8 +69,8 @@ class Report:
         self.blocks.append(("plot", name, caption, chart))
 
     def build(self) -> list[tuple]:
-        for part in (self.opening, self.goals, self.overview, self.quality, self.speed, self.elsewhere, self.experts, self.long_form, self.cost,
-                     self.specialisation, self.mixture, self.commands):
+        for part in (self.opening, self.goals, self.overview, self.quality, self.speed, self.elsewhere, self.experts,
+                     self.long_form, self.cost, self.specialisation, self.mixture, self.commands):
             part()
         return self.blocks
 
@@ -83,7 +86,7 @@ class Report:
             f"against static k = {model['experts_per_token']} of this file.")
         if self.r["quick"]:
             self.text("**A quick run: sizes are too small for conclusions.**")
-        if machine["other_work_cores"] > 0.15:
+        if machine["other_work_cores"] > BUSY:
             self.text(f"**Other work kept {machine['other_work_cores']:.1f} cores busy while speed was measured: speeds are "
                       "lower than on an idle machine, and ratios less sure.**")
         self.text("The static twin has the same architecture and read the same text in the same steps, always with k = "
@@ -199,13 +202,13 @@ class Report:
         lines = []
         for entry in self.machines:
             on = entry["machine"]
-            busy = f", {on['other_work_cores']:.1f} cores busy with other work" if on["other_work_cores"] > 0.15 else ""
+            busy = f", {on['other_work_cores']:.1f} cores busy with other work" if on["other_work_cores"] > BUSY else ""
             name = f"{on['cpu']} ({on['isa']}), {on['threads']} threads, {entry['date']}{busy}"
             for load, part in entry["loads"].items():
                 cells = [f"{part['rows']['static']['decode']['tokens_per_second']:,.0f}"]
                 cells += [times(row["decode"]["time_ratio"]) for key, row in part["rows"].items() if key != "static"]
                 lines.append([name, LOAD_NAMES[load], *cells])
-        labels = [row["label"] + (" (default)" if row.get("default") else "") for row in self.machines[0]["rows"]]
+        labels = [self.label(row) for row in self.machines[0]["rows"]]
         self.table(["machine", "load", f"{labels[0]}, tokens/s", *labels[1:]], lines)
 
     def experts(self) -> None:
