@@ -143,17 +143,19 @@ typedef void (*moe_gather_fn)(const moe_act_chunk *const *x, int32_t m, int64_t 
 typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, int32_t n, moe_panel_input x, int32_t m, int64_t k,
                              moe_ahead ahead, float *out);
 
-#define MOE_GATHERED_ROWS 16
 #define MOE_NEVER UINT8_MAX  // of moe_panels.from
 
 /// A way to multiply many activation rows: weight rows are interleaved, a panel at a time, for kernels that use each of them for
 /// several activation rows.
 typedef struct moe_panels {
     moe_pack_fn pack;
-    moe_gather_fn gather;          // NULL: multiply reads the activations where they are
+    moe_gather_fn gather[MOE_TYPE_SLOTS];  // NULL: multiply reads the activations where they are
     moe_panel_fn multiply;
-    int32_t columns, rows;         // 0: there is none
-    uint8_t from[MOE_TYPE_SLOTS];  // activation rows from which on it beats what needs fewer, measured
+    int32_t columns, rows;                 // 0: there is none
+    int32_t gathered_rows;                 // gathered activations: tiles of so many rows,
+    size_t gathered_block_bytes;           // and at most so many bytes of a tile's block of 32
+    size_t unit_bytes;                     // of packed weights that stay in cache while activations pass over them
+    uint8_t from[MOE_TYPE_SLOTS];          // activation rows from which on it beats what needs fewer, measured
 } moe_panels;
 
 #define MOE_FEW_BYTES 768  // of MOE_CHUNK elements of two gathered activation rows
@@ -207,10 +209,10 @@ static inline size_t moe_panel_block_bytes(const moe_type_traits *traits, int32_
     const size_t floats = traits->kind == MOE_CLASS_BLOCK16 ? 6 : 2;
     return (size_t)columns * (32 + 4 * floats);
 }
-/// Bytes of gathered activations: in tiles of MOE_GATHERED_ROWS, each block's integers and two floats of each row.
-static inline size_t moe_gathered_bytes(int32_t m, int64_t k) {
-    const size_t tiles = ((size_t)m + MOE_GATHERED_ROWS - 1) / MOE_GATHERED_ROWS;
-    return tiles * (size_t)moe_chunks(k) * 8 * MOE_GATHERED_ROWS * (32 + 2 * sizeof(float));
+/// Bytes of m gathered activation rows.
+static inline size_t moe_gathered_bytes(const moe_panels *panels, int32_t m, int64_t k) {
+    const size_t tiles = ((size_t)m + (size_t)panels->gathered_rows - 1) / (size_t)panels->gathered_rows;
+    return tiles * (size_t)moe_chunks(k) * 8 * panels->gathered_block_bytes;
 }
 static inline size_t moe_few_bytes(int32_t m, int64_t k) {
     return (size_t)(m + 1) / 2 * (size_t)moe_chunks(k) * MOE_FEW_BYTES;

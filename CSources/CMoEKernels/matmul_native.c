@@ -114,12 +114,12 @@ static bool panels_at_once(const moe_matmul_task *task) {
 
 /// Bytes of a group's activations, gathered.
 static size_t gathered_group_bytes(const moe_panels *panels, const moe_matmul_task *task) {
-    return moe_gathered_bytes(groups_of(panels, task->m).rows, task->k);
+    return moe_gathered_bytes(panels, groups_of(panels, task->m).rows, task->k);
 }
 
 /// Bytes of gathered activations that a unit holds.
-static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *task) {
-    if (!panels->gather) return 0;
+static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *task, int32_t type) {
+    if (!panels->gather[type]) return 0;
     return (panels_at_once(task) ? (size_t)groups_of(panels, task->m).count : 1) * gathered_group_bytes(panels, task);
 }
 
@@ -127,7 +127,7 @@ static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *ta
 static moe_gather_fn gathered_by(const native_call *call, const moe_matmul_task *task, int32_t type) {
     if (is_float(type)) return NULL;
     const moe_panels *panels = panels_of(call, task, type);
-    if (panels) return panels_at_once(task) ? panels->gather : NULL;
+    if (panels) return panels_at_once(task) ? panels->gather[type] : NULL;
     return task->m <= MOE_DOT_ROWS ? call->kernels->few.gather[type] : NULL;
 }
 
@@ -232,8 +232,9 @@ static void compute_few(const native_unit *unit) {
 static moe_panel_input panel_input(const native_unit *unit, const moe_panels *panels, int32_t i, int32_t m,
                                    const moe_act_chunk **rows, uint8_t *memory) {
     for (int32_t r = 0; r < m; r++) rows[r] = activations(unit, i + r);
-    if (!panels->gather) return (moe_panel_input){.rows = rows};
-    panels->gather(rows, m, unit->task->k, memory);
+    const moe_gather_fn gather = panels->gather[unit->task->weight_type];
+    if (!gather) return (moe_panel_input){.rows = rows};
+    gather(rows, m, unit->task->k, memory);
     return (moe_panel_input){.gathered = memory};
 }
 
@@ -252,8 +253,9 @@ static void compute_panels_at_once(const native_unit *unit, const moe_panels *pa
     const int32_t type = task->weight_type, end = unit->end, columns = panels->columns;
     const row_groups groups = groups_of(panels, task->m);
     const moe_act_chunk *rows[MOE_PANEL_ROWS];
+    const moe_gather_fn gather = panels->gather[type];
     uint8_t *gathered = unit->scratch.gathered;
-    for (int32_t g = 0; panels->gather && unit->gathered != panels->gather && g < groups.count; g++) {
+    for (int32_t g = 0; gather && unit->gathered != gather && g < groups.count; g++) {
         const int32_t i = g * groups.rows;
         panel_input(unit, panels, i, least(groups.rows, task->m - i), rows, gathered + (size_t)g * gathered_group_bytes(panels, task));
     }
@@ -264,7 +266,7 @@ static void compute_panels_at_once(const native_unit *unit, const moe_panels *pa
                      moe_ahead_part(next, 0, parts), unit->scratch.panels);
         for (int32_t g = 0; g < groups.count; g++) {
             const int32_t i = g * groups.rows, m = least(groups.rows, task->m - i);
-            const moe_panel_input x = panels->gather
+            const moe_panel_input x = gather
                 ? (moe_panel_input){.gathered = gathered + (size_t)g * gathered_group_bytes(panels, task)}
                 : panel_input(unit, panels, i, m, rows, NULL);
             compute_panel(unit, panels, x, i, m, j, n, unit->scratch.panels, moe_ahead_part(next, g + 1, parts));
@@ -396,8 +398,7 @@ static int32_t unit_columns(const native_call *call, const moe_matmul_task *task
     if (task->m > 1) {
         const moe_panels *panels = panels_of(call, task, task->weight_type);
         const size_t bytes = panels ? panel_column_bytes(panels, task, task->weight_type) : task->row_bytes;
-        // Gathering activations is paid for by many columns; who does it has a larger cache.
-        const size_t in_cache = panels && panels->gather ? 3 * unit_weight_bytes : unit_weight_bytes;
+        const size_t in_cache = panels ? panels->unit_bytes : unit_weight_bytes;
         const int64_t most = (int64_t)(in_cache / (bytes ? bytes : 1));
         columns = columns < most ? columns : most;
     }
@@ -424,7 +425,7 @@ static void size_panels(const native_call *call, const moe_matmul_task *task, in
     }
     const size_t padded = (size_t)(columns + panels->columns - 1) / (size_t)panels->columns * (size_t)panels->columns;
     sizes->panels = most(sizes->panels, padded * panel_column_bytes(panels, task, type));
-    sizes->gathered = most(sizes->gathered, gathered_bytes(panels, task));
+    sizes->gathered = most(sizes->gathered, gathered_bytes(panels, task, type));
 }
 
 static int64_t plan_units(native_call *call, int32_t workers, scratch_sizes *sizes) {

@@ -317,9 +317,6 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 }
 
 static void set_panel(moe_kernels *table) {
-    table->panels.pack = pack;
-    table->panels.multiply = panel;
-    table->panels.columns = COLUMNS;
-    table->panels.rows = ROWS;
+    table->panels = (moe_panels){.pack = pack, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024};
     memset(table->panels.from, PANEL_FROM, sizeof table->panels.from);
 }

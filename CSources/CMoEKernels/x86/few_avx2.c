@@ -134,7 +134,8 @@ MOE_INLINE __m256i four_small_parts(const row_weights *w, const row_chunk *x, in
 /// Products of four parts, in 32 bits.
 MOE_INLINE __m256i four_parts(const few_type type, const row_weights *w, const row_chunk *x, int first) {
     const __m256i ones = _mm256_set1_epi16(1);
-    if (type.traits.range == MOE_RANGE_U5) return _mm256_madd_epi16(four_small_parts(w, x, first), ones);
+    const bool raised = type.traits.range == MOE_RANGE_S8 && type.offset >= 0;
+    if (raised || type.traits.range == MOE_RANGE_U5) return _mm256_madd_epi16(four_small_parts(w, x, first), ones);
     __m256i p[4];
     for (int t = 0; t < 4; t++) {
         const __m256i part = w->part[first + t], q = load_part(x, first + t);
@@ -282,28 +283,29 @@ MOE_INLINE row_weights weights_q5_1(const uint8_t *w) {
 }
 MOE_INLINE row_scales row_scales_q5_1(const uint8_t *w) { return scales_and_mins_of(w, sizeof(moe_block_q5_1)); }
 
-/// Indices to the values of a codebook.
-MOE_INLINE row_weights look_up(row_weights w, const int8_t *codebook) {
-    const __m256i values = _mm256_broadcastsi128_si256(load128(codebook));
+/// Indices to the values of a codebook, with `offset` added.
+MOE_INLINE row_weights look_up(row_weights w, const int8_t *codebook, int offset) {
+    const __m256i values = _mm256_add_epi8(_mm256_broadcastsi128_si256(load128(codebook)), _mm256_set1_epi8((char)offset));
     for (int t = 0; t < 8; t++) w.part[t] = _mm256_shuffle_epi8(values, w.part[t]);
     return w;
 }
 
 MOE_INLINE row_weights weights_iq4_nl(const uint8_t *w) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
-    return look_up(weights_q4_0(w), codebook);  // the same layout
+    return look_up(weights_q4_0(w), codebook, 0);  // the same layout
 }
 MOE_INLINE row_scales row_scales_iq4_nl(const uint8_t *w) { return row_scales_q4_0(w); }
 
 MOE_INLINE row_weights weights_iq4_xs(const uint8_t *w) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
-    return look_up(nibble_parts(FIELD(moe_block_iq4_xs, qs), 16), codebook);
+    return look_up(nibble_parts(FIELD(moe_block_iq4_xs, qs), 16), codebook, 0);
 }
 MOE_INLINE row_scales row_scales_iq4_xs(const uint8_t *w) { return (row_scales){.scale = scales_iq4_xs(w)}; }
 
+/// Raised to be unsigned, and still of five bits.
 MOE_INLINE row_weights weights_mxfp4(const uint8_t *w) {
     static const int8_t codebook[16] = MOE_CODEBOOK_MXFP4;
-    return look_up(nibble_parts(FIELD(moe_block_mxfp4, qs), sizeof(moe_block_mxfp4)), codebook);
+    return look_up(nibble_parts(FIELD(moe_block_mxfp4, qs), sizeof(moe_block_mxfp4)), codebook, 16);
 }
 MOE_INLINE row_scales row_scales_mxfp4(const uint8_t *w) {
     return (row_scales){.scale = exponents_of_blocks(w, sizeof(moe_block_mxfp4))};
@@ -405,7 +407,7 @@ MOE_INLINE row_scales row_scales_q6_k(const uint8_t *w) {
     X(Q6_K, q6_k, by_fours, BY_FOURS, 5)      \
     X(IQ4_NL, iq4_nl, quarters, QUARTERS, -1) \
     X(IQ4_XS, iq4_xs, quarters, QUARTERS, -1) \
-    X(MXFP4, mxfp4, quarters, QUARTERS, -1)
+    X(MXFP4, mxfp4, quarters, QUARTERS, 4)
 
 #define ROWS(m) over_chunks_of_rows(type, row, readable, gathered, m, k, out)
 #define DEFINE(NAME, name, gather, layout, offset)                                                                               \

@@ -4,8 +4,12 @@
 // eight weight rows: no sums across lanes, and the unpacking is paid once for all activation rows.
 //
 // Panel: blocks of 32 elements in the order of the sum's lanes (lane j: blocks j, j + 8, …), each block
-//   q[8][8][4]   for each group of 4 elements, 4 bytes of each of 8 weight rows
+//   q[8][8][4]   for each group of 4 elements, 4 bytes of each of 8 weight rows, with panel_offset added
 //   scale[8], min[8] float32; for BLOCK16 also sub_scale[2][8], sub_min[2][8] float32
+//
+// Products of unsigned bytes of up to six bits fit in 16 bits, with others of their kind. Those of eight bits would not, even with one
+// another; giving one factor the other's sign takes the multiplier's place, so these weights are multiplied as words, by
+// activations that are gathered as words.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <stddef.h>
@@ -19,7 +23,7 @@
 
 #include "avx2.h"
 
-enum { COLUMNS = 8, ROWS = 4 };
+enum { COLUMNS = 8, ROWS = 4, OFFSET_U5 = 16, OFFSET_BLOCK16 = 32 };
 
 /// Eight rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose(const void *rows, size_t stride, __m256i out[8]) {
@@ -40,21 +44,25 @@ MOE_INLINE void store_pairs(float *out, __m256i pairs) {
 
 typedef __m256i panel_vector;
 MOE_INLINE void store_panel(void *p, panel_vector v) { _mm256_store_si256((__m256i *)p, v); }
-/// The products take weights as they are unpacked.
-MOE_INLINE panel_vector shifted(panel_vector v, int offset) { return (void)offset, v; }
 
 // What panel_pack.h asks for.
+
+/// Unsigned where few bits suffice for that.
+MOE_INLINE int panel_offset(int32_t type) {
+    const moe_type_traits traits = moe_traits_table[type];
+    return traits.kind == MOE_CLASS_BLOCK16 ? OFFSET_BLOCK16 : type == MOE_TYPE_MXFP4 ? OFFSET_U5 : traits.offset;
+}
 
 MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m256i out[4]) { transpose_short_rows(rows, stride, out); }
 
 MOE_INLINE panel_vector bytes_of(int value) { return _mm256_set1_epi8((char)value); }
+MOE_INLINE panel_vector sum(panel_vector a, panel_vector b) { return _mm256_add_epi8(a, b); }
 MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm256_or_si256(a, b); }
 MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm256_and_si256(a, b); }
 MOE_INLINE panel_vector bits_left(panel_vector v, int n) { return _mm256_slli_epi16(v, n); }
 MOE_INLINE panel_vector bits_right(panel_vector v, int n) { return _mm256_srli_epi16(v, n); }
 MOE_INLINE panel_vector low_nibbles(panel_vector v) { return common(v, bytes_of(15)); }
 MOE_INLINE panel_vector high_nibbles(panel_vector v) { return common(bits_right(v, 4), bytes_of(15)); }
-MOE_INLINE panel_vector lowered(panel_vector v, int by) { return _mm256_sub_epi8(v, bytes_of(by)); }
 MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), indices);
 }
@@ -83,22 +91,54 @@ MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return halves_of_blocks(w,
 
 #include "panel_body.h"
 
-/// Adds `groups` groups of 4 elements at block (int8 products summed exactly) to dots[i], for m activation rows at x[i].
-MOE_INLINE void dot_groups(const uint8_t *block, const int8_t *const *x, int groups, int range, int m, __m256i *dots) {
+// ---------------------------------------------------------------------------------------------------------------------
+// Activations as words
+
+/// A block of 32 of ROWS activation rows: elements 0 and 2, and 1 and 3, of each group of four, as int16. What is of rows that are
+/// missing is not used.
+typedef struct word_block {
+    _Alignas(16) int32_t q[8][2][ROWS];
+    float d[ROWS];
+} word_block;
+
+static void gather_words(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered) {
+    const int64_t chunks = moe_chunks(k);
+    const moe_act_chunk *rows[ROWS];
+    for (int32_t i = 0; i < ROWS; i++) rows[i] = x[i < m ? i : 0];
+    for (int j = 0; j < 8; j++) {
+        for (int64_t c = 0; c < chunks; c++) {
+            word_block *out = (word_block *)(void *)gathered + j * chunks + c;
+            __m256i part[2][ROWS], groups[4];
+            for (int32_t i = 0; i < ROWS; i++) {
+                const __m256i q = load256(rows[i][c].q + 32 * j);
+                part[0][i] = _mm256_srai_epi16(_mm256_slli_epi16(q, 8), 8);
+                part[1][i] = _mm256_srai_epi16(q, 8);
+                out->d[i] = rows[i][c].d[j];
+            }
+            for (int p = 0; p < 2; p++) {
+                transpose_halves(part[p][0], part[p][1], part[p][2], part[p][3], groups);
+                for (int g = 0; g < 4; g++) {
+                    _mm_store_si128((__m128i *)out->q[g][p], _mm256_castsi256_si128(groups[g]));
+                    _mm_store_si128((__m128i *)out->q[g + 4][p], _mm256_extracti128_si256(groups[g], 1));
+                }
+            }
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Products
+
+/// Adds `groups` groups of 4 elements (int8 products summed exactly) to dots[i], for m activation rows at x[i]; `together`: how many
+/// products may be added in 16 bits.
+MOE_INLINE void add_bytes(const uint8_t *weights, const int8_t *const *x, int groups, int together, int m, __m256i *dots) {
     const __m256i ones = _mm256_set1_epi16(1);
-    // How many products of this range may be added in 16 bits.
-    const int together = range == MOE_RANGE_U4 ? 8 : range == MOE_RANGE_S8 ? 1 : 4;
-    for (int i = 0; i < m; i++) dots[i] = _mm256_setzero_si256();
     for (int first = 0; first < groups; first += together) {
         __m256i words[ROWS];
-        for (int g = first; g < groups && g < first + together; g++) {
-            const __m256i w = load256(block + 32 * g);
-            const __m256i magnitude = _mm256_abs_epi8(w);
+        for (int g = first; g < first + together; g++) {
+            const __m256i w = load256(weights + 32 * g);
             for (int i = 0; i < m; i++) {
-                const __m256i values = _mm256_set1_epi32(load_i32(x[i] + 4 * g));
-                const __m256i products = range == MOE_RANGE_U4 || range == MOE_RANGE_U5
-                    ? _mm256_maddubs_epi16(w, values)
-                    : _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(values, w));
+                const __m256i products = _mm256_maddubs_epi16(w, _mm256_set1_epi32(load_i32(x[i] + 4 * g)));
                 words[i] = g == first ? products : _mm256_add_epi16(words[i], products);
             }
         }
@@ -106,42 +146,79 @@ MOE_INLINE void dot_groups(const uint8_t *block, const int8_t *const *x, int gro
     }
 }
 
+/// Products of words: dots[i] of a whole block. Weights are taken as they lie in their words' upper halves, 256 times as large: the sums
+/// stay below 2^28.
+MOE_INLINE void dots_of_words(const uint8_t *weights, const word_block *x, int m, __m256i *dots) {
+    for (int i = 0; i < m; i++) dots[i] = _mm256_setzero_si256();
+    // Unrolled no further: the loop would not fit where decoded instructions are kept.
+#pragma clang loop unroll_count(4)
+    for (int g = 0; g < 8; g++) {
+        const __m256i w = load256(weights + 32 * g);
+        const __m256i parts[2] = {_mm256_slli_epi16(w, 8), _mm256_and_si256(w, _mm256_set1_epi16(-256))};
+        for (int part = 0; part < 2; part++) {
+            for (int i = 0; i < m; i++) {
+                const __m256i products = _mm256_madd_epi16(parts[part], _mm256_set1_epi32(x->q[g][part][i]));
+                dots[i] = _mm256_add_epi32(dots[i], products);
+            }
+        }
+    }
+    for (int i = 0; i < m; i++) dots[i] = _mm256_srai_epi32(dots[i], 8);
+}
+
+MOE_INLINE __m256 scaled_by(__m256 scale, float d) { return _mm256_mul_ps(scale, _mm256_set1_ps(d)); }
+
+MOE_INLINE void add_words(const uint8_t *block, const word_block *x, int m, __m256 *lanes) {
+    __m256i dots[ROWS];
+    dots_of_words(block, x, m, dots);
+    const __m256 scale = _mm256_load_ps((const float *)(block + 256));
+    for (int i = 0; i < m; i++) lanes[i] = _mm256_fmadd_ps(scaled_by(scale, x->d[i]), _mm256_cvtepi32_ps(dots[i]), lanes[i]);
+}
+
 MOE_INLINE void add_block32(const uint8_t *block, const moe_act_chunk *const *x, int j, const moe_type_traits traits, int m,
                             __m256 *lanes) {
     __m256i dots[ROWS];
     const int8_t *q[ROWS];
-    for (int i = 0; i < m; i++) q[i] = x[i]->q + 32 * j;
-    dot_groups(block, q, 8, traits.range, m, dots);
+    for (int i = 0; i < m; i++) {
+        q[i] = x[i]->q + 32 * j;
+        dots[i] = _mm256_setzero_si256();
+    }
+    add_bytes(block, q, 8, traits.range == MOE_RANGE_U4 ? 8 : 4, m, dots);
     const __m256 scale = _mm256_load_ps((const float *)(block + 256));
     for (int i = 0; i < m; i++) {
         if (traits.offset) {
-            const int shift = traits.offset == 8 ? 4 : 3;  // bias32 is -128 * sum
+            const int shift = traits.offset == OFFSET_U5 ? 3 : 4;  // bias32 is -128 * sum; or 8
             const __m256i bias = _mm256_set1_epi32(x[i]->bias32[j]);
             dots[i] = _mm256_add_epi32(dots[i], _mm256_srai_epi32(bias, shift));
         }
-        const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x[i]->d[j]));
-        lanes[i] = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(dots[i]), lanes[i]);
+        lanes[i] = _mm256_fmadd_ps(scaled_by(scale, x[i]->d[j]), _mm256_cvtepi32_ps(dots[i]), lanes[i]);
     }
     if (!traits.has_min) return;
     const __m256 min = _mm256_load_ps((const float *)(block + 288));
     for (int i = 0; i < m; i++) lanes[i] = _mm256_fmadd_ps(min, _mm256_set1_ps(x[i]->dsum[j]), lanes[i]);
 }
 
+/// The integers of half a block, as floats: below 2^24, exact.
+MOE_INLINE void half_dots(const uint8_t *block, const moe_act_chunk *const *x, int j, int half, int m, __m256 *integers) {
+    __m256i dots[ROWS];
+    const int8_t *q[ROWS];
+    for (int i = 0; i < m; i++) {
+        q[i] = x[i]->q + 32 * j + 16 * half;
+        dots[i] = _mm256_srai_epi32(_mm256_set1_epi32(x[i]->bias16[2 * j + half]), 2);  // -OFFSET_BLOCK16 * sum
+    }
+    add_bytes(block + 128 * half, q, 4, 2, m, dots);
+    for (int i = 0; i < m; i++) integers[i] = _mm256_cvtepi32_ps(dots[i]);
+}
+
 MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x, int j, const moe_type_traits traits, int m,
                             __m256 *lanes) {
-    __m256i first[ROWS], second[ROWS];
-    const int8_t *q[ROWS];
-    for (int i = 0; i < m; i++) q[i] = x[i]->q + 32 * j;
-    dot_groups(block, q, 4, traits.range, m, first);
-    for (int i = 0; i < m; i++) q[i] += 16;
-    dot_groups(block + 128, q, 4, traits.range, m, second);
+    __m256 first[ROWS], second[ROWS];
+    half_dots(block, x, j, 0, m, first);
+    half_dots(block, x, j, 1, m, second);
     const float *floats = (const float *)(block + 256);
     const __m256 scale = _mm256_load_ps(floats), min = _mm256_load_ps(floats + 8);
     const __m256 sub0 = _mm256_load_ps(floats + 16), sub1 = _mm256_load_ps(floats + 24);
     for (int i = 0; i < m; i++) {
-        // Integers below 2^24: exact in float.
-        const __m256 integer = _mm256_fmadd_ps(sub1, _mm256_cvtepi32_ps(second[i]),
-                                               _mm256_mul_ps(sub0, _mm256_cvtepi32_ps(first[i])));
+        const __m256 integer = _mm256_fmadd_ps(sub1, second[i], _mm256_mul_ps(sub0, first[i]));
         const __m256 d = _mm256_set1_ps(x[i]->d[j]);
         lanes[i] = _mm256_fmadd_ps(_mm256_mul_ps(scale, d), integer, lanes[i]);
         if (!traits.has_min) continue;
@@ -152,10 +229,11 @@ MOE_INLINE void add_block16(const uint8_t *block, const moe_act_chunk *const *x,
     }
 }
 
-MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int m,
-                           int64_t k, moe_ahead ahead, float *out) {
+MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, moe_panel_input x, int m, int64_t k,
+                           moe_ahead ahead, float *out) {
     const size_t block_bytes = moe_panel_block_bytes(&traits, COLUMNS);
     const int64_t chunks = moe_chunks(k);
+    const word_block *words = (const word_block *)(const void *)x.gathered;
     moe_fetching fetch = fetching(ahead, (size_t)(8 * chunks));
     __m256 lanes[8][ROWS];
     for (int j = 0; j < 8; j++) {
@@ -163,10 +241,14 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, c
         const moe_act_chunk *chunk[ROWS];
         for (int i = 0; i < m; i++) {
             sums[i] = _mm256_setzero_ps();
-            chunk[i] = x[i];
+            if (traits.range != MOE_RANGE_S8) chunk[i] = x.rows[i];
         }
         for (int64_t c = 0; c < chunks; c++, panel += block_bytes) {
             fetch_part(&fetch);
+            if (traits.range == MOE_RANGE_S8) {
+                add_words(panel, words++, m, sums);
+                continue;
+            }
             if (traits.kind == MOE_CLASS_BLOCK32) add_block32(panel, chunk, j, traits, m, sums);
             else add_block16(panel, chunk, j, traits, m, sums);
             for (int i = 0; i < m; i++) chunk[i]++;
@@ -180,21 +262,15 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, c
     }
 }
 
-MOE_INLINE void panel_of(const moe_type_traits traits, const uint8_t *panel, const moe_act_chunk *const *x, int32_t m,
-                         int64_t k, moe_ahead ahead, float *out) {
-    switch (m) {
-        case 1: panel_rows(traits, panel, x, 1, k, ahead, out); break;
-        case 2: panel_rows(traits, panel, x, 2, k, ahead, out); break;
-        case 3: panel_rows(traits, panel, x, 3, k, ahead, out); break;
-        default: panel_rows(traits, panel, x, 4, k, ahead, out); break;
-    }
-}
-
 // One body per combination of traits that matters here, shared by the types that have it.
-#define DEFINE_PANEL(name, NAME)                                                                                  \
-    static void panel_##name(const uint8_t *panel, const moe_act_chunk *const *x, int32_t m, int64_t k, moe_ahead ahead, \
-                             float *out) {                                                                              \
-        panel_of(moe_traits_table[MOE_TYPE_##NAME], panel, x, m, k, ahead, out);                                         \
+#define DEFINE_PANEL(name, NAME)                                                                                               \
+    static void panel_##name(const uint8_t *packed, moe_panel_input x, int32_t m, int64_t k, moe_ahead ahead, float *out) {     \
+        switch (m) {                                                                                                           \
+            case 1: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 1, k, ahead, out); break;                         \
+            case 2: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 2, k, ahead, out); break;                         \
+            case 3: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 3, k, ahead, out); break;                         \
+            default: panel_rows(moe_traits_table[MOE_TYPE_##NAME], packed, x, 4, k, ahead, out); break;                        \
+        }                                                                                                                      \
     }
 DEFINE_PANEL(u4_offset, Q4_0)
 DEFINE_PANEL(u4_min, Q4_K)
@@ -204,33 +280,37 @@ DEFINE_PANEL(s8, Q8_0)
 DEFINE_PANEL(sub16, Q6_K)
 DEFINE_PANEL(sub16_min, Q2_K)
 
+/// Whether weights are multiplied as words.
+static bool by_words(int32_t type) { return moe_traits_table[type].range == MOE_RANGE_S8 && panel_offset(type) == 0; }
+
 static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_input x, int32_t m, int64_t k,
                   moe_ahead ahead, float *out) {
-    (void)n;
+    (void)n;  // the columns after it are written too
     const moe_type_traits *traits = moe_traits(type);
     if (traits->kind == MOE_CLASS_BLOCK16) {
-        (traits->has_min ? panel_sub16_min : panel_sub16)(packed, x.rows, m, k, ahead, out);
+        (traits->has_min ? panel_sub16_min : panel_sub16)(packed, x, m, k, ahead, out);
+    } else if (by_words(type)) {
+        panel_s8(packed, x, m, k, ahead, out);
     } else if (traits->range == MOE_RANGE_U4) {
-        (traits->has_min ? panel_u4_min : panel_u4_offset)(packed, x.rows, m, k, ahead, out);
-    } else if (traits->range == MOE_RANGE_U5) {
-        (traits->has_min ? panel_u5_min : panel_u5_offset)(packed, x.rows, m, k, ahead, out);
+        (traits->has_min ? panel_u4_min : panel_u4_offset)(packed, x, m, k, ahead, out);
     } else {
-        panel_s8(packed, x.rows, m, k, ahead, out);
+        (traits->has_min ? panel_u5_min : panel_u5_offset)(packed, x, m, k, ahead, out);
     }
 }
 
 #pragma clang attribute pop
 
 void moe_set_panel_avx2(moe_kernels *table) {
-    table->panels.pack = pack;
-    table->panels.multiply = panel;
-    table->panels.columns = COLUMNS;
-    table->panels.rows = ROWS;
+    table->panels = (moe_panels){
+        .pack = pack, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
+        .gathered_rows = ROWS, .gathered_block_bytes = sizeof(word_block),
+    };
     // Measured, 2 threads on cold weights (AMD Zen 4 without AVX-512): rows from which on packing is paid back. What few_avx2.c
-    // computes comes to three passes of eight rows then. Q6_K's panels cost more of everything: 1.2 times its passes at 96 rows.
+    // computes comes to two or three passes of eight rows then, of Q6_K to seven: there it unpacks as fast as it multiplies.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const bool only_dots = type == MOE_TYPE_Q2_K || type == MOE_TYPE_Q3_K;  // below
-        table->panels.from[type] = only_dots ? 9 : type == MOE_TYPE_Q6_K ? MOE_NEVER : 17;
+        table->panels.from[type] = only_dots ? 9 : type == MOE_TYPE_Q6_K ? 56 : by_words(type) ? 12 : 17;
+        table->panels.gather[type] = by_words(type) ? gather_words : NULL;
     }
 }
 #endif

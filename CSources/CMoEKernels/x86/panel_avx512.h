@@ -45,12 +45,9 @@ MOE_INLINE void store_pairs(float *out, __m512i pairs) {
 
 typedef __m512i panel_vector;
 MOE_INLINE void store_panel(void *p, panel_vector v) { _mm512_store_si512(p, v); }
-/// Bytes with WEIGHT_SHIFT added, of which the format's own offset is there already.
-MOE_INLINE panel_vector shifted(panel_vector v, int offset) {
-    return _mm512_add_epi8(v, _mm512_set1_epi8((char)(WEIGHT_SHIFT - offset)));
-}
-
 // What panel_pack.h asks for.
+
+MOE_INLINE int panel_offset(int32_t type) { return (void)type, WEIGHT_SHIFT; }
 
 /// Sixteen rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[4]) {
@@ -66,11 +63,11 @@ MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[
 }
 
 MOE_INLINE panel_vector bytes_of(int value) { return _mm512_set1_epi8((char)value); }
+MOE_INLINE panel_vector sum(panel_vector a, panel_vector b) { return _mm512_add_epi8(a, b); }
 MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm512_or_si512(a, b); }
 MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm512_and_si512(a, b); }
 MOE_INLINE panel_vector bits_left(panel_vector v, unsigned n) { return _mm512_slli_epi16(v, n); }
 MOE_INLINE panel_vector bits_right(panel_vector v, unsigned n) { return _mm512_srli_epi16(v, n); }
-MOE_INLINE panel_vector lowered(panel_vector v, int by) { return _mm512_sub_epi8(v, bytes_of(by)); }
 MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), indices);
 }

@@ -21,7 +21,7 @@
 #include "panel_avx512.h"
 
 // Rows of a tile, and of a call.
-enum { ROWS = MOE_GATHERED_ROWS, MOST_ROWS = MOE_PANEL_ROWS };
+enum { ROWS = 16, MOST_ROWS = MOE_PANEL_ROWS };
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Activations side by side
@@ -31,7 +31,6 @@ typedef struct gathered_block {
     _Alignas(64) int8_t q[ROWS][32];
     float d[ROWS], dsum[ROWS];
 } gathered_block;
-_Static_assert(sizeof(gathered_block) == ROWS * (32 + 2 * sizeof(float)), "as moe_gathered_bytes says");
 
 /// A tile after the other, each in the order of a panel's blocks.
 static void gather(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered) {
@@ -191,16 +190,17 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 
 void moe_kernels_set_avx512amx(moe_kernels *table) {
     table->isa = "avx512amx";
-    table->wide.pack = pack_parts;
-    table->wide.gather = gather;
-    table->wide.multiply = panel;
-    table->wide.columns = PARTS * COLUMNS;
-    table->wide.rows = MOST_ROWS;
+    table->wide = (moe_panels){
+        .pack = pack_parts, .multiply = panel, .columns = PARTS * COLUMNS, .rows = MOST_ROWS,
+        // Gathering is paid for by many columns; who has AMX has a second-level cache of 2 MiB.
+        .unit_bytes = 3 * 384 * 1024, .gathered_rows = ROWS, .gathered_block_bytes = sizeof(gathered_block),
+    };
     // Measured (Xeon of the Emerald Rapids family, a virtual machine). Blocks of 16 take two products where the others take one, and
     // gain nothing.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
         table->wide.from[type] = traits && traits->kind == MOE_CLASS_BLOCK32 ? 12 : MOE_NEVER;
+        table->wide.gather[type] = gather;
     }
 }
 #endif

@@ -171,10 +171,9 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 #pragma clang attribute pop
 
 void moe_set_panel_avx512vnni(moe_kernels *table) {
-    table->panels.pack = pack_parts;
-    table->panels.multiply = panel;
-    table->panels.columns = PARTS * COLUMNS;
-    table->panels.rows = ROWS;
+    table->panels = (moe_panels){
+        .pack = pack_parts, .multiply = panel, .columns = PARTS * COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
+    };
     // Measured (Xeon of the Emerald Rapids family): rows from which on packing is paid back. moe_few is as fast with eight rows, and has
     // nothing to gain from more. The others as measured against dot products (AMD Zen 5).
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {

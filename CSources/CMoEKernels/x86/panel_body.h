@@ -4,14 +4,12 @@
 //   panel_vector                            COLUMNS groups of 4 bytes, or COLUMNS floats
 //   transpose(rows, stride, out[8])         COLUMNS rows of 32 bytes -> eight vectors: the i-th 4 bytes of every row
 //   store_panel(p, v), store_pairs(f, v)    a vector; the low and high int16 of each int32, as 2 * COLUMNS floats
-//   shifted(v, offset)                      weights as the products want them; offset: the format's own
 // and what panel_pack.h names.
 
 #include "panel_pack.h"
 
 /// One chunk of every row -> its eight blocks of the panel, `chunks` blocks apart.
-MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, int offset, uint8_t *panel, size_t block_bytes,
-                           size_t chunks) {
+MOE_INLINE void interleave(int32_t type, const moe_chunk *unpacked, uint8_t *panel, size_t block_bytes, size_t chunks) {
     const size_t stride = sizeof(moe_chunk);
     panel_vector scale[8], min[8], v[8];
     transpose(unpacked->scale, stride, scale);
@@ -19,11 +17,11 @@ MOE_INLINE void interleave(bool block16, const moe_chunk *unpacked, int offset, 
     for (size_t j = 0; j < 8; j++) {
         uint8_t *block = panel + j * chunks * block_bytes;
         transpose(unpacked->q + 32 * j, stride, v);
-        for (int g = 0; g < 8; g++) store_panel(block + 4 * COLUMNS * g, shifted(v[g], offset));
+        store_block(block, v, type, moe_traits(type)->offset);
         store_panel(block + 32 * COLUMNS, scale[j]);
         store_panel(block + 36 * COLUMNS, min[j]);
     }
-    if (!block16) return;
+    if (moe_traits(type)->kind != MOE_CLASS_BLOCK16) return;
     panel_vector sub_scale[8], sub_min[8];
     transpose(unpacked->sub_scale, stride, sub_scale);
     transpose(unpacked->sub_min, stride, sub_min);
@@ -40,7 +38,6 @@ static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t
     const size_t block_bytes = moe_panel_block_bytes(traits, COLUMNS);
     const size_t chunk_bytes = (size_t)(MOE_CHUNK / traits->block_elements * traits->block_bytes);
     const size_t chunks = (size_t)moe_chunks(k);
-    const int offset = traits->offset;
     _Alignas(64) moe_chunk unpacked[COLUMNS];
     bool cleared = false;
     moe_fetching fetch = fetching(ahead, chunks);
@@ -56,6 +53,6 @@ static void pack(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t
         for (size_t r = 0; r < (size_t)n; r++) {
             unpack(rows + r * row_bytes + c * chunk_bytes, left < 8 ? (int32_t)left : 8, &unpacked[r]);
         }
-        interleave(traits->kind == MOE_CLASS_BLOCK16, unpacked, offset, panel + c * block_bytes, block_bytes, chunks);
+        interleave(type, unpacked, panel + c * block_bytes, block_bytes, chunks);
     }
 }

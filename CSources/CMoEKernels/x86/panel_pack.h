@@ -3,16 +3,22 @@
 // Packing without unpacking: the types of which models are made go from their blocks straight into a panel. The bytes of
 // COLUMNS rows are transposed as they lie, nibbles and all, and taken apart afterwards, for all rows at once: a few
 // instructions per 32 weights, so that a panel pays from three activation rows on. Included by panel_body.h, in terms of
-//   vectors    transpose, transpose_quarters (rows of 16 bytes -> four vectors), store_panel, shifted
-//   bytes      low_nibbles, high_nibbles, both, bits_left, bits_right (shifts of 16-bit words), lookup, lowered
+//   vectors    transpose, transpose_quarters (rows of 16 bytes -> four vectors), store_panel
+//   bytes      bytes_of, sum, common, low_nibbles, high_nibbles, both, bits_left, bits_right (shifts of 16-bit words), lookup
+//   weights    panel_offset(type): what the products want added to them
 //   rows       halves_of_rows (low and high float16 of each int32 -> floats), row_halves_NAME (eight scales of a row's chunk)
 // Same values in the same places as interleave() gives: tests compare products, which must not change by a bit.
 //
 // Every function: one chunk of COLUMNS rows at w, `stride` bytes apart -> eight blocks of the panel, `step` bytes apart; or its first
 // `blocks`.
 
-MOE_INLINE void store_block(uint8_t *block, const panel_vector v[8], int offset) {
-    for (int g = 0; g < 8; g++) store_panel(block + 4 * COLUMNS * g, shifted(v[g], offset));
+/// Weights with `offset` added -> as the panels of their type want them.
+MOE_INLINE panel_vector shifted(panel_vector v, int32_t type, int offset) {
+    return sum(v, bytes_of(panel_offset(type) - offset));
+}
+
+MOE_INLINE void store_block(uint8_t *block, const panel_vector v[8], int32_t type, int offset) {
+    for (int g = 0; g < 8; g++) store_panel(block + 4 * COLUMNS * g, shifted(v[g], type, offset));
 }
 
 /// The first `blocks` scales (or mins) of each row, by `of_row` for all eight or as the float16 that their blocks, `bytes` apart, begin
@@ -39,7 +45,7 @@ MOE_INLINE void direct_q8_0(const uint8_t *w, size_t stride, size_t blocks, uint
     for (size_t j = 0; j < blocks; j++) {
         panel_vector v[8];
         transpose(w + offsetof(moe_block_q8_0, qs) + j * bytes, stride, v);
-        store_block(panel + j * step, v, 0);
+        store_block(panel + j * step, v, MOE_TYPE_Q8_0, 0);
     }
     store_scales(w, stride, bytes, blocks, row_halves_q8_0, panel + 32 * COLUMNS, step);
 }
@@ -54,17 +60,18 @@ MOE_INLINE void nibble_block(const uint8_t *qs, size_t stride, panel_vector v[8]
     }
 }
 
-MOE_INLINE void nibble_blocks(const uint8_t *qs, size_t stride, size_t bytes, size_t blocks, int offset, uint8_t *panel, size_t step) {
+MOE_INLINE void nibble_blocks(const uint8_t *qs, size_t stride, size_t bytes, size_t blocks, int32_t type, uint8_t *panel,
+                              size_t step) {
     for (size_t j = 0; j < blocks; j++) {
         panel_vector v[8];
         nibble_block(qs + j * bytes, stride, v);
-        store_block(panel + j * step, v, offset);
+        store_block(panel + j * step, v, type, moe_traits_table[type].offset);
     }
 }
 
 MOE_INLINE void direct_q4_0(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q4_0);
-    nibble_blocks(w + offsetof(moe_block_q4_0, qs), stride, bytes, blocks, 8, panel, step);
+    nibble_blocks(w + offsetof(moe_block_q4_0, qs), stride, bytes, blocks, MOE_TYPE_Q4_0, panel, step);
     store_scales(w, stride, bytes, blocks, row_halves_q4_0, panel + 32 * COLUMNS, step);
 }
 
@@ -72,23 +79,23 @@ MOE_INLINE __m256 row_halves_q4_1(const uint8_t *w) { return halves_of_blocks(w,
 
 MOE_INLINE void direct_q4_1(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     const size_t bytes = sizeof(moe_block_q4_1);
-    nibble_blocks(w + offsetof(moe_block_q4_1, qs), stride, bytes, blocks, 0, panel, step);
+    nibble_blocks(w + offsetof(moe_block_q4_1, qs), stride, bytes, blocks, MOE_TYPE_Q4_1, panel, step);
     store_scales(w, stride, bytes, blocks, row_halves_q4_1, panel + 32 * COLUMNS, step);
     store_scales(w + offsetof(moe_block_q4_1, m), stride, bytes, blocks, row_halves_q4_1, panel + 36 * COLUMNS, step);
 }
 
-MOE_INLINE void codebook_block(const uint8_t *qs, size_t stride, const int8_t *codebook, uint8_t *block) {
+MOE_INLINE void codebook_block(const uint8_t *qs, size_t stride, const int8_t *codebook, int32_t type, uint8_t *block) {
     panel_vector v[8];
     nibble_block(qs, stride, v);
     for (int g = 0; g < 8; g++) v[g] = lookup(v[g], codebook);
-    store_block(block, v, 0);
+    store_block(block, v, type, 0);
 }
 
 MOE_INLINE void direct_iq4_nl(const uint8_t *w, size_t stride, size_t blocks, uint8_t *panel, size_t step) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
     const size_t bytes = sizeof(moe_block_iq4_nl);
     for (size_t j = 0; j < blocks; j++) {
-        codebook_block(w + offsetof(moe_block_iq4_nl, qs) + j * bytes, stride, codebook, panel + j * step);
+        codebook_block(w + offsetof(moe_block_iq4_nl, qs) + j * bytes, stride, codebook, MOE_TYPE_IQ4_NL, panel + j * step);
     }
     store_scales(w, stride, bytes, blocks, row_halves_q4_0, panel + 32 * COLUMNS, step);  // the same layout
 }
@@ -99,7 +106,7 @@ MOE_INLINE void direct_mxfp4(const uint8_t *w, size_t stride, uint8_t *panel, si
     static const int8_t codebook[16] = MOE_CODEBOOK_MXFP4;
     const size_t bytes = sizeof(moe_block_mxfp4);
     for (size_t j = 0; j < 8; j++) {
-        codebook_block(w + offsetof(moe_block_mxfp4, qs) + j * bytes, stride, codebook, panel + j * step);
+        codebook_block(w + offsetof(moe_block_mxfp4, qs) + j * bytes, stride, codebook, MOE_TYPE_MXFP4, panel + j * step);
     }
     store_scales(w, stride, bytes, 8, row_exponents, panel + 32 * COLUMNS, step);
 }
@@ -107,7 +114,7 @@ MOE_INLINE void direct_mxfp4(const uint8_t *w, size_t stride, uint8_t *panel, si
 MOE_INLINE void direct_iq4_xs(const uint8_t *w, size_t stride, uint8_t *panel, size_t step) {
     static const int8_t codebook[16] = MOE_CODEBOOK_IQ4;
     for (size_t j = 0; j < 8; j++) {
-        codebook_block(w + offsetof(moe_block_iq4_xs, qs) + 16 * j, stride, codebook, panel + j * step);
+        codebook_block(w + offsetof(moe_block_iq4_xs, qs) + 16 * j, stride, codebook, MOE_TYPE_IQ4_XS, panel + j * step);
     }
     store_scales(w, stride, 0, 8, scales_iq4_xs, panel + 32 * COLUMNS, step);
 }
@@ -134,9 +141,9 @@ MOE_INLINE void direct_q4_k(const uint8_t *w, size_t stride, uint8_t *panel, siz
         panel_vector packed[8], v[8];
         transpose(w + offsetof(moe_block_q4_k, qs) + 32 * pair, stride, packed);
         for (int g = 0; g < 8; g++) v[g] = low_nibbles(packed[g]);
-        store_block(panel + 2 * pair * step, v, 0);
+        store_block(panel + 2 * pair * step, v, MOE_TYPE_Q4_K, 0);
         for (int g = 0; g < 8; g++) v[g] = high_nibbles(packed[g]);
-        store_block(panel + (2 * pair + 1) * step, v, 0);
+        store_block(panel + (2 * pair + 1) * step, v, MOE_TYPE_Q4_K, 0);
     }
     direct_scales_k(w, stride, panel, step);
 }
@@ -151,12 +158,12 @@ MOE_INLINE void direct_q5_k(const uint8_t *w, size_t stride, uint8_t *panel, siz
         for (int g = 0; g < 8; g++) {
             v[g] = both(low_nibbles(packed[g]), common(bits_left(fifth[g], 4), sixteen));
         }
-        store_block(panel + 2 * pair * step, v, 0);
+        store_block(panel + 2 * pair * step, v, MOE_TYPE_Q5_K, 0);
         for (int g = 0; g < 8; g++) {
             v[g] = both(high_nibbles(packed[g]), common(bits_left(fifth[g], 3), sixteen));
             fifth[g] = bits_right(fifth[g], 2);
         }
-        store_block(panel + (2 * pair + 1) * step, v, 0);
+        store_block(panel + (2 * pair + 1) * step, v, MOE_TYPE_Q5_K, 0);
     }
     direct_scales_k(w, stride, panel, step);
 }
@@ -170,14 +177,14 @@ MOE_INLINE void direct_q6_k(const uint8_t *w, size_t stride, uint8_t *panel, siz
             panel_vector packed[8], v[8];
             transpose(w + 64 * half + 32 * part, stride, packed);
             for (int g = 0; g < 8; g++) {
-                v[g] = lowered(both(low_nibbles(packed[g]), common(bits_left(high[g], 4), top)), 32);
+                v[g] = both(low_nibbles(packed[g]), common(bits_left(high[g], 4), top));
             }
-            store_block(panel + (4 * half + part) * step, v, 0);
+            store_block(panel + (4 * half + part) * step, v, MOE_TYPE_Q6_K, 32);
             for (int g = 0; g < 8; g++) {
-                v[g] = lowered(both(high_nibbles(packed[g]), common(high[g], top)), 32);
+                v[g] = both(high_nibbles(packed[g]), common(high[g], top));
                 high[g] = bits_right(high[g], 2);
             }
-            store_block(panel + (4 * half + part + 2) * step, v, 0);
+            store_block(panel + (4 * half + part + 2) * step, v, MOE_TYPE_Q6_K, 32);
         }
     }
     panel_vector scales[4];
