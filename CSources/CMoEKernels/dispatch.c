@@ -150,7 +150,7 @@ bool moe_kernels_limit(const char *isa) {
 }
 
 const char *moe_kernel_name(int32_t type) {
-    return moe_traits(type) ? moe_kernels_active()->names[type] : "";
+    return moe_traits(type) && type < MOE_INTERLEAVED ? moe_kernels_active()->names[type] : "";
 }
 
 const char *moe_kernel_path(int32_t type, int32_t rows) {
@@ -163,16 +163,16 @@ const char *moe_kernel_path(int32_t type, int32_t rows) {
 }
 
 void moe_dequantize_row(int32_t type, const void *src, float *dst, int64_t k) {
-    if (moe_traits(type)) moe_kernels_active()->dequantize[type](src, dst, k);
+    if (moe_traits(type) && type < MOE_INTERLEAVED) moe_kernels_active()->dequantize[type](src, dst, k);
 }
 
 void moe_dequantize_row_ref(int32_t type, const void *src, float *dst, int64_t k) {
-    if (moe_traits(type)) moe_kernels_named("ref")->dequantize[type](src, dst, k);
+    if (moe_traits(type) && type < MOE_INTERLEAVED) moe_kernels_named("ref")->dequantize[type](src, dst, k);
 }
 
 bool moe_dequantize_row_isa(const char *isa, int32_t type, const void *src, float *dst, int64_t k) {
     const moe_kernels *table = moe_kernels_named(isa);
-    if (!table || !moe_traits(type)) return false;
+    if (!table || !moe_traits(type) || type >= MOE_INTERLEAVED) return false;
     table->dequantize[type](src, dst, k);
     return true;
 }

@@ -19,7 +19,7 @@
 
 #include "CMoEKernels.h"
 
-#define MOE_TYPE_SLOTS 40      // type ids are below
+#define MOE_TYPE_SLOTS 80      // type ids are below, MOE_INTERLEAVED added or not
 #define MOE_CHUNK 256          // elements that kernels work on at a time: 8 blocks of 32
 #define MOE_TILE_ROWS 8        // at most: activation rows of a tile of float weights, or of dot products
 #define MOE_PANEL_ROWS 64      // at most: activation rows of a panel's tile
@@ -45,23 +45,33 @@ typedef struct moe_type_traits {
 } moe_type_traits;
 
 // In the header, so that code for one type folds its traits.
+#define MOE_TRAITS_Q4_0 {MOE_CLASS_BLOCK32, MOE_RANGE_U4, false, 8, 32, 18}
+#define MOE_TRAITS_Q8_0 {MOE_CLASS_BLOCK32, MOE_RANGE_S8, false, 0, 32, 34}
+#define MOE_TRAITS_Q4_K {MOE_CLASS_BLOCK32, MOE_RANGE_U4, true, 0, 256, 144}
+#define MOE_TRAITS_Q5_K {MOE_CLASS_BLOCK32, MOE_RANGE_U5, true, 0, 256, 176}
+#define MOE_TRAITS_Q6_K {MOE_CLASS_BLOCK16, MOE_RANGE_S6, false, 0, 256, 210}
 static const moe_type_traits moe_traits_table[MOE_TYPE_SLOTS] = {
     [MOE_TYPE_F32] = {MOE_CLASS_FLOAT, 0, false, 0, 1, 4},
     [MOE_TYPE_F16] = {MOE_CLASS_FLOAT, 0, false, 0, 1, 2},
     [MOE_TYPE_BF16] = {MOE_CLASS_FLOAT, 0, false, 0, 1, 2},
-    [MOE_TYPE_Q4_0] = {MOE_CLASS_BLOCK32, MOE_RANGE_U4, false, 8, 32, 18},
+    [MOE_TYPE_Q4_0] = MOE_TRAITS_Q4_0,
     [MOE_TYPE_Q4_1] = {MOE_CLASS_BLOCK32, MOE_RANGE_U4, true, 0, 32, 20},
     [MOE_TYPE_Q5_0] = {MOE_CLASS_BLOCK32, MOE_RANGE_U5, false, 16, 32, 22},
     [MOE_TYPE_Q5_1] = {MOE_CLASS_BLOCK32, MOE_RANGE_U5, true, 0, 32, 24},
-    [MOE_TYPE_Q8_0] = {MOE_CLASS_BLOCK32, MOE_RANGE_S8, false, 0, 32, 34},
+    [MOE_TYPE_Q8_0] = MOE_TRAITS_Q8_0,
     [MOE_TYPE_Q2_K] = {MOE_CLASS_BLOCK16, MOE_RANGE_S6, true, 0, 256, 84},
     [MOE_TYPE_Q3_K] = {MOE_CLASS_BLOCK16, MOE_RANGE_S6, false, 0, 256, 110},
-    [MOE_TYPE_Q4_K] = {MOE_CLASS_BLOCK32, MOE_RANGE_U4, true, 0, 256, 144},
-    [MOE_TYPE_Q5_K] = {MOE_CLASS_BLOCK32, MOE_RANGE_U5, true, 0, 256, 176},
-    [MOE_TYPE_Q6_K] = {MOE_CLASS_BLOCK16, MOE_RANGE_S6, false, 0, 256, 210},
+    [MOE_TYPE_Q4_K] = MOE_TRAITS_Q4_K,
+    [MOE_TYPE_Q5_K] = MOE_TRAITS_Q5_K,
+    [MOE_TYPE_Q6_K] = MOE_TRAITS_Q6_K,
     [MOE_TYPE_IQ4_NL] = {MOE_CLASS_BLOCK32, MOE_RANGE_S8, false, 0, 32, 18},
     [MOE_TYPE_IQ4_XS] = {MOE_CLASS_BLOCK32, MOE_RANGE_S8, false, 0, 256, 136},
     [MOE_TYPE_MXFP4] = {MOE_CLASS_BLOCK32, MOE_RANGE_S8, false, 0, 32, 17},
+    [MOE_INTERLEAVED + MOE_TYPE_Q4_0] = MOE_TRAITS_Q4_0,
+    [MOE_INTERLEAVED + MOE_TYPE_Q8_0] = MOE_TRAITS_Q8_0,
+    [MOE_INTERLEAVED + MOE_TYPE_Q4_K] = MOE_TRAITS_Q4_K,
+    [MOE_INTERLEAVED + MOE_TYPE_Q5_K] = MOE_TRAITS_Q5_K,
+    [MOE_INTERLEAVED + MOE_TYPE_Q6_K] = MOE_TRAITS_Q6_K,
 };
 
 /// NULL when the type is unknown.
@@ -74,6 +84,9 @@ static inline const moe_type_traits *moe_traits(int32_t type) {
 #define MOE_QUANTISED_TYPES(X)                                                                                          \
     X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1) X(Q8_0, q8_0) X(Q2_K, q2_k) X(Q3_K, q3_k) X(Q4_K, q4_k)    \
     X(Q5_K, q5_k) X(Q6_K, q6_k) X(IQ4_NL, iq4_nl) X(IQ4_XS, iq4_xs) X(MXFP4, mxfp4)
+
+/// X(NAME, function suffix): those that moe_interleave knows.
+#define MOE_INTERLEAVED_TYPES(X) X(Q4_0, q4_0) X(Q8_0, q8_0) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k)
 
 /// 256 weights unpacked: integers, and scales per block of 32. BLOCK32: weight = scale * (q - offset) + min.
 /// BLOCK16: weight = scale * sub_scale * q + min * sub_min.
@@ -170,6 +183,7 @@ typedef struct moe_kernels {
     const char *isa;
     moe_quantize_fn quantize;
     moe_few few;
+    int32_t interleaved_rows;                      // of a group, where few rows gain by interleaved weights; else 0
     moe_panels panels, wide;                       // for many rows, and for still more
     const char *names[MOE_TYPE_SLOTS];             // who computes few rows
     moe_dequantize_fn dequantize[MOE_TYPE_SLOTS];

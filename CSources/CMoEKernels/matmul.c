@@ -6,15 +6,22 @@
 #include "kernel_table.h"
 #include "matmul_internal.h"
 
-static bool is_valid_matrix(int32_t type, size_t row_bytes, int32_t k) {
+/// Whether a path can multiply by a matrix [n, k]. Interleaved ones have whole groups and chunks, and their own kernels.
+static bool is_valid_matrix(enum moe_matmul_path path, const moe_kernels *kernels, int32_t type, size_t row_bytes, int32_t n, int32_t k) {
     const moe_type_traits *traits = moe_traits(type);
-    return traits && k % traits->block_elements == 0 &&
-        (size_t)k / (size_t)traits->block_elements * (size_t)traits->block_bytes <= row_bytes;
+    if (!traits || k % traits->block_elements != 0 ||
+        (size_t)k / (size_t)traits->block_elements * (size_t)traits->block_bytes > row_bytes) {
+        return false;
+    }
+    return type < MOE_INTERLEAVED ||
+        (path == MOE_PATH_NATIVE && kernels->few.multiply[type] && n % kernels->interleaved_rows == 0 && k % MOE_CHUNK == 0 &&
+         row_bytes == moe_row_bytes(type, k));
 }
 
-static bool is_valid(const moe_matmul_task *task) {
-    return task->m >= 0 && task->n >= 0 && task->k > 0 && is_valid_matrix(task->weight_type, task->row_bytes, task->k) &&
-        (!task->up || is_valid_matrix(task->up_type, task->up_row_bytes, task->k));
+static bool is_valid(enum moe_matmul_path path, const moe_kernels *kernels, const moe_matmul_task *task) {
+    return task->m >= 0 && task->n >= 0 && task->k > 0 &&
+        is_valid_matrix(path, kernels, task->weight_type, task->row_bytes, task->n, task->k) &&
+        (!task->up || is_valid_matrix(path, kernels, task->up_type, task->up_row_bytes, task->n, task->k));
 }
 
 static bool has_work(const moe_matmul_task *task) { return task->m > 0 && task->n > 0; }
@@ -28,7 +35,7 @@ static int32_t matmul(moe_pool *pool, enum moe_matmul_path path, const moe_kerne
                       int32_t count, moe_matmul_stats *stats) {
     bool all = true;
     for (int32_t i = 0; i < count; i++) {
-        if (!is_valid(&tasks[i])) return -1;
+        if (!is_valid(path, kernels, &tasks[i])) return -1;
         all = all && has_work(&tasks[i]);
     }
     int32_t result = 0;

@@ -41,8 +41,11 @@ extension MatmulTask {
         moe_matmul_task(
             weights: weights.pointer, input: input, input_rows: inputRows, output: output, bias: bias,
             evaluations: evaluations, row_bytes: weights.rowBytes, input_stride: Int64(inputStride),
-            output_stride: Int64(outputStride), weight_type: Int32(weights.type.rawValue), m: Int32(m),
-            n: Int32(weights.n), k: Int32(weights.k), up: up?.pointer, up_bias: upBias, up_row_bytes: up?.rowBytes ?? 0,
-            up_type: Int32(up?.type.rawValue ?? 0))
+            output_stride: Int64(outputStride), weight_type: weights.cType, m: Int32(m), n: Int32(weights.n),
+            k: Int32(weights.k), up: up?.pointer, up_bias: upBias, up_row_bytes: up?.rowBytes ?? 0, up_type: up?.cType ?? 0)
     }
+}
+
+extension Matrix {
+    fileprivate var cType: Int32 { Int32(type.rawValue) + (isInterleaved ? Int32(MOE_INTERLEAVED.rawValue) : 0) }
 }

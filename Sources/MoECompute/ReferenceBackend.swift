@@ -13,6 +13,7 @@ package struct ReferenceBackend: GEMMBackend {
         _ tasks: UnsafeBufferPointer<MatmulTask>, pool: ThreadPool, statistics: inout MatmulStatistics
     ) throws {
         for task in tasks {
+            precondition(!task.weights.isInterleaved && task.up?.isInterleaved != true)
             product(of: task, weights: task.weights, bias: task.bias) { task.output[$0 * task.outputStride + $1] = $2 }
             if let up = task.up {
                 product(of: task, weights: up, bias: task.upBias) { row, column, value in

@@ -10,8 +10,13 @@ import Synchronization
 /// How an engine is set up.
 public struct EngineOptions: Sendable {
     public var settings: Settings
+    /// Called while weights are prepared: once per model and machine, and for seconds. See ``Settings/repack``.
+    public var preparing: (@Sendable (WeightPreparation) -> Void)?
 
-    public init(settings: Settings = Settings()) { self.settings = settings }
+    public init(settings: Settings = Settings(), preparing: (@Sendable (WeightPreparation) -> Void)? = nil) {
+        self.settings = settings
+        self.preparing = preparing
+    }
 }
 
 /// A loaded model, ready for any number of requests at once.
@@ -68,12 +73,13 @@ public final class LLM: Sendable {
     /// - Throws: ``ModelFileError``, ``RequestError`` (a context longer than the model's), ``SettingsError``,
     ///   ``BLASLibraryError``, or ``ResourceError`` (no memory for the context).
     public static func load(_ source: ModelSource, options: EngineOptions = EngineOptions()) async throws -> LLM {
-        try LLM(source, settings: options.settings)
+        try LLM(source, settings: options.settings, preparing: options.preparing)
     }
 
     /// - Parameter model: puts something around the model, for tests of what happens when it fails.
     package init(
-        _ source: ModelSource, settings: Settings, model: (any LanguageModel) -> any LanguageModel = { $0 }
+        _ source: ModelSource, settings: Settings, preparing: (@Sendable (WeightPreparation) -> Void)? = nil,
+        model: (any LanguageModel) -> any LanguageModel = { $0 }
     ) throws {
         try settings.validate()
         try BLASLibrary.prepare(settings)
@@ -104,8 +110,11 @@ public final class LLM: Sendable {
         let cache = try KVCache(
             precision: precision, blockSize: blockSize, blockCount: blockCount,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
+        let identity = ModelIdentity(file.store)
+        let weights = try RepackedWeights.open(file, identity: identity, settings: settings, progress: preparing)
         let runner = ModelRunner(
-            model: model(try file.model(contextLength: context)), context: try ComputeContext(settings: settings),
+            model: model(try file.model(contextLength: context, weights: weights)),
+            context: try ComputeContext(settings: settings),
             cache: cache)
 
         threads = runner.context.pool.threads
@@ -113,7 +122,7 @@ public final class LLM: Sendable {
         chatFacts = Result { try ModelChatFacts(file, tokenizer: try? tokenizer.get()) }
         modelPooling = Result { try EmbeddingPooling(file) }
         middleFormat = Result { try FillInTheMiddle(file, tokenizer: try tokenizer.get()) }
-        identity = ModelIdentity(file.store)
+        self.identity = identity
         gate = GateSizes(configuration)
         loadedProfile = Result { () throws(ModelFileError) in try file.profile() }
         profilePlace = file.profilePlace

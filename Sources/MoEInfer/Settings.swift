@@ -18,6 +18,8 @@ package import MoEModel
 /// | `chunk` | `MOE_CHUNK` | prompt tokens per step |
 /// | `chunk.shared` | `MOE_CHUNK_SHARED` | the same for a step in which other sequences decode; default: as many as make such a step about twice as long (up to 2.8 times where many prompts wait), measured as it runs. Not where BLAS computes the prompt, whose bits depend on its cuts |
 /// | `prefix.cache` | `MOE_PREFIX_CACHE` | `on` (default): a prompt that begins as an earlier one did starts with what is computed of it |
+/// | `repack` | `MOE_REPACK` | `on`: a GGUF model gets a second file, once, with its weights laid out for this CPU's kernels; `off` (default) |
+/// | `repack.folder` | `MOE_REPACK_FOLDER` | where these files are; default: `moe-infer/repacked` in the user's cache folder |
 /// | `blas.library` | `MOE_BLAS_LIBRARY` | a BLAS to load at run time instead of the linked one |
 public struct Settings: Sendable, Equatable {
     /// nil: one per CPU of ``cpuAffinity``, or else as many as this process has cores' worth of time.
@@ -35,6 +37,8 @@ public struct Settings: Sendable, Equatable {
     /// nil: measured. See ``StepPace``.
     public var sharedChunk: Int?
     public var prefixCache = PrefixCaching.on
+    public var repack = WeightRepacking.off
+    public var repackFolder: String?
     public var blasLibrary: String?
 
     public init() {}
@@ -103,6 +107,8 @@ public struct Settings: Sendable, Equatable {
         chunk = try await reader.integer("chunk", Self.chunkRange) ?? chunk
         sharedChunk = try await reader.integer("chunk.shared", Self.chunkRange)
         prefixCache = try await reader.choice("prefix.cache") ?? prefixCache
+        repack = try await reader.choice("repack") ?? repack
+        repackFolder = try await reader.text("repack.folder")
         blasLibrary = try await reader.text("blas.library")
     }
 }
@@ -110,6 +116,11 @@ public struct Settings: Sendable, Equatable {
 /// Whether sequences that begin alike share what is computed of their beginning. Their text is the same either way; their usage counts
 /// what was computed.
 public enum PrefixCaching: String, Sendable, CaseIterable {
+    case on, off
+}
+
+/// Whether weights are laid out anew for the CPU, in a file of their own. Worth it where memory is faster than the kernels.
+public enum WeightRepacking: String, Sendable, CaseIterable {
     case on, off
 }
 

@@ -48,9 +48,12 @@ package enum ModelFile: Sendable {
     }
 
     /// Puts the model together. Shapes are checked; weights stay in the file.
-    /// - Parameter contextLength: positions to prepare for, at most the model's own; nil: those.
+    /// - Parameters:
+    ///   - contextLength: positions to prepare for, at most the model's own; nil: those.
+    ///   - weights: the same tensors from elsewhere; nil: from the file.
     /// - Throws: ``ModelFileError`` or ``ResourceError``.
-    package func model(contextLength: Int? = nil) throws -> any LanguageModel {
+    package func model(contextLength: Int? = nil, weights: (any WeightStore)? = nil) throws -> any LanguageModel {
+        let store = weights ?? store
         var configuration = try configuration()
         if let contextLength { configuration.contextLength = min(contextLength, configuration.contextLength) }
         let builder = try LayerBuilder(store: store, naming: naming, configuration: configuration)

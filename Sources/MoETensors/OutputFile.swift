@@ -9,8 +9,11 @@ package final class OutputFile {
     private let path: String
     /// With links resolved, so that their target is replaced and not the link.
     private let destination: String
-    /// Where the content is until ``commit()``; nil: written through.
+    /// Where the content is before ``commit()``, if only for the moment between a name and the right one; nil: written through.
     package let temporary: String?
+    /// Whether there is a file of that name. Where the file system can, it has none while it is written: a process that is killed
+    /// leaves nothing.
+    private var isNamed = false
     private var descriptor: Int32
 
     /// - Throws: ``ModelFileError``: the folder is missing, cannot be written …
@@ -27,7 +30,11 @@ package final class OutputFile {
         } else {
             let name = "\(destination).\(getpid()).part"
             temporary = name
-            descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+            descriptor = Self.openNameless(beside: destination)
+            if descriptor < 0 {
+                descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+                isNamed = descriptor >= 0
+            }
         }
         guard descriptor >= 0 else { throw Self.failure(path, errno) }
     }
@@ -35,7 +42,18 @@ package final class OutputFile {
     deinit {
         guard descriptor >= 0 else { return }
         close(descriptor)
-        if let temporary { unlink(temporary) }
+        removeTemporary()
+    }
+
+    private func removeTemporary() {
+        if let temporary, isNamed { unlink(temporary) }
+    }
+
+    private static func openNameless(beside path: String) -> Int32 {
+        guard access("/proc/self/fd", X_OK) == 0 else { return -1 }
+        let folder = path.contains("/") ? path[..<path.lastIndex(of: "/")!] + "/" : "."
+        let nameless: Int32 = 0o20_000_000 | O_DIRECTORY  // O_TMPFILE, a macro that Swift does not see
+        return open(String(folder), nameless | O_WRONLY | O_CLOEXEC, 0o666)
     }
 
     package func write(_ bytes: UnsafeRawBufferPointer) throws(ModelFileError) {
@@ -60,18 +78,22 @@ package final class OutputFile {
 
     /// Moves the content to its place once it is on the disk: a full one may say so only now.
     package func commit() throws(ModelFileError) {
-        if temporary != nil, fsync(descriptor) != 0 { throw Self.failure(path, errno) }
-        guard close(descriptor) == 0 else {
+        if let temporary {
+            guard fsync(descriptor) == 0 else { throw Self.failure(path, errno) }
+            if !isNamed {
+                guard linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", AT_FDCWD, temporary, AT_SYMLINK_FOLLOW) == 0 else {
+                    throw Self.failure(path, errno)
+                }
+                isNamed = true
+            }
+        }
+        let closed = close(descriptor)
+        descriptor = -1
+        guard closed == 0, temporary.map({ rename($0, destination) == 0 }) ?? true else {
             let problem = errno
-            descriptor = -1
-            if let temporary { unlink(temporary) }
+            removeTemporary()
             throw Self.failure(path, problem)
         }
-        descriptor = -1
-        guard let temporary, rename(temporary, destination) != 0 else { return }
-        let problem = errno
-        unlink(temporary)
-        throw Self.failure(path, problem)
     }
 
     /// Removes a file, or a link.

@@ -11,10 +11,13 @@ package struct TensorView: @unchecked Sendable {
     /// Read-only. Alignment: at least that of the file format (GGUF 32, safetensors 8), not guaranteed for hostile files.
     package let bytes: UnsafeRawBufferPointer
     package let storage: any AnyObject & Sendable
+    /// Whether groups of rows lie side by side, as only our kernels read them: never so in a file that others wrote.
+    package let isInterleaved: Bool
 
     /// - Returns: nil when `bytes` does not hold exactly `shape` values of `type`.
     package init?(
-        name: String, type: ElementType, shape: Shape, bytes: UnsafeRawBufferPointer, storage: any AnyObject & Sendable
+        name: String, type: ElementType, shape: Shape, bytes: UnsafeRawBufferPointer, storage: any AnyObject & Sendable,
+        isInterleaved: Bool = false
     ) {
         guard let elements = shape.checkedElementCount, shape.columns % type.blockElements == 0,
             type.byteCount(elements: elements) == bytes.count
@@ -24,6 +27,7 @@ package struct TensorView: @unchecked Sendable {
         self.shape = shape
         self.bytes = bytes
         self.storage = storage
+        self.isInterleaved = isInterleaved
     }
 
     package var elementCount: Int { shape.dimensions.reduce(1, *) }
@@ -36,6 +40,16 @@ package struct TensorView: @unchecked Sendable {
         let inner = bytes.count / shape[0]
         return TensorView(
             name: "\(name)[\(index)]", type: type, shape: Shape(Array(shape.dimensions.dropFirst())),
-            bytes: UnsafeRawBufferPointer(rebasing: bytes[index * inner..<(index + 1) * inner]), storage: storage)!
+            bytes: UnsafeRawBufferPointer(rebasing: bytes[index * inner..<(index + 1) * inner]), storage: storage,
+            isInterleaved: isInterleaved)!
+    }
+
+    /// Gives the memory of rows back to the system, where they are mapped: they are read anew when they are looked at again.
+    package func release(rows range: Range<Int>) {
+        guard let file = storage as? MappedFile, let start = file.bytes.baseAddress, let own = bytes.baseAddress else {
+            return
+        }
+        let first = own - start
+        file.release(first + range.lowerBound * rowBytes..<first + range.upperBound * rowBytes)
     }
 }

@@ -54,7 +54,7 @@ struct LogitsCommand: AsyncParsableCommand {
         var settings = try await model.settings(context: ids.count)
         settings.batch = 1
         settings.kvPrecision = settings.kvPrecision ?? .f32
-        let llm = try await LLM.load(model.source, options: EngineOptions(settings: settings))
+        let llm = try await model.load(settings)
         let path = output
         let from = decodeFrom
         try await Interrupts.cancelling {

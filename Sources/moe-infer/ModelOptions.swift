@@ -45,7 +45,18 @@ struct ModelOptions: ParsableArguments {
     }
 
     func load(context: Int? = nil) async throws -> LLM {
-        try await LLM.load(source, options: EngineOptions(settings: try await settings(context: context)))
+        try await load(try await settings(context: context))
+    }
+
+    /// With a bar while weights are repacked, where a person watches.
+    func load(_ settings: Settings) async throws -> LLM {
+        let bar = ProgressBar("repacking weights, once")
+        defer { bar.finish() }
+        return try await LLM.load(
+            source,
+            options: EngineOptions(settings: settings) { work in
+                bar.show(work.done >> 20, of: work.total >> 20, detail: "MiB")
+            })
     }
 }
 

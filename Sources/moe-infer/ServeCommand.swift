@@ -120,7 +120,7 @@
                 ServerLog(format: logFormat, level: logLevel)
             }
             let start = ContinuousClock.now
-            let llm = try await LLM.load(model.source, options: EngineOptions(settings: settings))
+            let llm = try await model.load(settings)
             logger.info(
                 "model loaded",
                 metadata: [

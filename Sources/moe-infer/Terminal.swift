@@ -91,29 +91,40 @@ enum Interrupts {
         Glibc.exit(code)
     }
 
+    private struct State {
+        /// Never let go: a source that is made after another one of the same signal went away hears nothing.
+        var sources: [any DispatchSourceSignal] = []
+        var cancel: (@Sendable () -> Void)?
+    }
+    nonisolated(unsafe) private static var kept = State()
+    private static let lock = Mutex(())
+
     /// Runs `body` in a task that Ctrl-C cancels.
     static func cancelling<Result: Sendable>(_ body: @escaping @Sendable () async throws -> Result) async throws -> Result {
         let task = Task { try await body() }
-        signal(SIGINT, SIG_IGN)
-        let source = DispatchSource.makeSignalSource(signal: SIGINT, queue: .global())
-        nonisolated(unsafe) var seen = false
-        source.setEventHandler {
-            if seen { end(130) }
-            seen = true
-            task.cancel()
+        lock.withLock { _ in
+            kept.cancel = { task.cancel() }
+            if kept.sources.isEmpty { kept.sources = [listen(SIGINT, interrupt), listen(SIGTERM) { end(143) }] }
         }
-        source.resume()
-        signal(SIGTERM, SIG_IGN)
-        let termination = DispatchSource.makeSignalSource(signal: SIGTERM, queue: .global())
-        termination.setEventHandler { end(143) }
-        termination.resume()
-        defer {
-            source.cancel()
-            termination.cancel()
-            signal(SIGINT, SIG_DFL)
-            signal(SIGTERM, SIG_DFL)
-        }
+        defer { lock.withLock { _ in kept.cancel = nil } }
         return try await task.value
+    }
+
+    /// The second time, or where nothing can be cancelled, it is the end.
+    private static func interrupt() {
+        let cancel = lock.withLock { _ in
+            defer { kept.cancel = nil }
+            return kept.cancel
+        }
+        if let cancel { cancel() } else { end(130) }
+    }
+
+    private static func listen(_ number: Int32, _ handler: @escaping @Sendable () -> Void) -> any DispatchSourceSignal {
+        signal(number, SIG_IGN)
+        let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+        source.setEventHandler(handler: handler)
+        source.resume()
+        return source
     }
 }
 
@@ -144,7 +155,8 @@ final class ProgressBar: Sendable {
     }
 
     func finish() {
-        if Terminal.errorIsTerminal { Terminal.put("\r\u{1B}[K", to: STDERR_FILENO) }
+        guard Terminal.barIsShown else { return }
+        Terminal.put("\r\u{1B}[K", to: STDERR_FILENO)
         Terminal.barIsShown = false
     }
 }

@@ -64,7 +64,23 @@ final class RandomWeights {
         matrix = Matrix(type: type, n: n, k: k, rowBytes: rowBytes, pointer: UnsafeRawPointer(bytes.baseAddress!))
     }
 
+    /// The same weights as the kernels of an ISA want them side by side; nil when they do not.
+    init?(interleaving weights: RandomWeights, isa: String) {
+        let from = weights.matrix
+        let group = moe_interleaved_rows_isa(isa, from.type.id, Int64(from.n), Int64(from.k))
+        guard group > 0 else { return nil }
+        memory = .allocate(byteCount: 1 + from.byteCount, alignment: 64)
+        let bytes = memory.baseAddress! + 1
+        moe_interleave(from.type.id, group, from.pointer, Int64(from.n), Int64(from.k), bytes)
+        matrix = Matrix(
+            type: from.type, n: from.n, k: from.k, rowBytes: from.rowBytes, pointer: UnsafeRawPointer(bytes),
+            isInterleaved: true)
+    }
+
     deinit { memory.deallocate() }
+
+    /// As the kernels know it.
+    var typeID: Int32 { matrix.type.id + (matrix.isInterleaved ? Int32(MOE_INTERLEAVED.rawValue) : 0) }
 
     func row(_ index: Int) -> [Float] {
         var values = [Float](repeating: 0, count: matrix.k)
@@ -100,9 +116,9 @@ func product(
                         var task = moe_matmul_task(
                             weights: matrix.pointer, input: x.baseAddress, input_rows: rows, output: output.baseAddress,
                             bias: bias, evaluations: evaluations.baseAddress, row_bytes: matrix.rowBytes,
-                            input_stride: Int64(matrix.k), output_stride: Int64(matrix.n), weight_type: matrix.type.id,
+                            input_stride: Int64(matrix.k), output_stride: Int64(matrix.n), weight_type: weights.typeID,
                             m: Int32(m), n: Int32(matrix.n), k: Int32(matrix.k), up: up?.matrix.pointer, up_bias: bias,
-                            up_row_bytes: up?.matrix.rowBytes ?? 0, up_type: up?.matrix.type.id ?? 0)
+                            up_row_bytes: up?.matrix.rowBytes ?? 0, up_type: up?.typeID ?? 0)
                         return moe_matmul_isa(pool.handle, isa, &task, 1)
                     }
                 }

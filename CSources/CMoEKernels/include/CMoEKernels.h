@@ -26,6 +26,7 @@ enum moe_type {
     MOE_TYPE_F32 = 0, MOE_TYPE_F16 = 1, MOE_TYPE_Q4_0 = 2, MOE_TYPE_Q4_1 = 3, MOE_TYPE_Q5_0 = 6, MOE_TYPE_Q5_1 = 7,
     MOE_TYPE_Q8_0 = 8, MOE_TYPE_Q2_K = 10, MOE_TYPE_Q3_K = 11, MOE_TYPE_Q4_K = 12, MOE_TYPE_Q5_K = 13,
     MOE_TYPE_Q6_K = 14, MOE_TYPE_IQ4_NL = 20, MOE_TYPE_IQ4_XS = 23, MOE_TYPE_BF16 = 30, MOE_TYPE_MXFP4 = 39,
+    MOE_INTERLEAVED = 40,  // added to a type: its rows as moe_interleave leaves them
 };
 
 /// Elements per block and bytes per block of a type; 0 when the type is unknown.
@@ -40,6 +41,17 @@ void moe_dequantize_row(int32_t type, const void *src, float *dst, int64_t k);
 void moe_dequantize_row_ref(int32_t type, const void *src, float *dst, int64_t k);
 /// The same by the kernels of a named ISA (see moe_kernels_limit); false when it is not available here. For tests.
 bool moe_dequantize_row_isa(const char *isa, int32_t type, const void *src, float *dst, int64_t k);
+
+/// Interleaved weights: groups of 8 or 16 rows, 256 elements of each after the other: first the float16 scales of their blocks, row beside
+/// row, then the rest of the blocks, 4 bytes of every row side by side. As many bytes as before. Not for BLAS.
+///
+/// How many rows a group of a matrix [n, k] of this type has; 0 when it cannot be interleaved (n and k must be whole groups and chunks),
+/// or gains nothing by it on this CPU.
+int32_t moe_interleaved_rows(int32_t type, int64_t n, int64_t k);
+/// The same for the kernels of a named ISA (see moe_kernels_limit). For tests.
+int32_t moe_interleaved_rows_isa(const char *isa, int32_t type, int64_t n, int64_t k);
+/// Interleaves rows [n, k], contiguous, in groups that moe_interleaved_rows gave; out: as many bytes, elsewhere.
+void moe_interleave(int32_t type, int32_t group, const void *rows, int64_t n, int64_t k, void *out);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CPU and kernel table: detected once, the reference table first, then overrides per ISA.

@@ -132,8 +132,7 @@ MOE_INLINE __m256 add_products(__m256 lanes, __m256 scale, const moe_act_chunk *
 }
 
 /// integers - 2^log2_offset * (sum of the activations); bias32 is -128 times that sum.
-MOE_INLINE __m256i without_offset(__m256i integers, int log2_offset, const int32_t *bias32) {
-    const __m256i bias = _mm256_load_si256((const __m256i *)bias32);
+MOE_INLINE __m256i without_offset(__m256i integers, int log2_offset, __m256i bias) {
     return _mm256_add_epi32(integers, _mm256_srai_epi32(bias, 7 - log2_offset));
 }
 

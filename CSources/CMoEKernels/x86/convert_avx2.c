@@ -126,6 +126,7 @@ void moe_kernels_set_avx2(moe_kernels *table) {
     moe_set_convert_avx2(table);
     moe_set_dot_avx2(table);
     moe_set_few_avx2(table);
+    moe_set_interleaved_avx2(table);
     moe_set_panel_avx2(table);
     moe_set_float_avx2(table);
 }

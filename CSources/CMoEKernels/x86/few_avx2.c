@@ -168,7 +168,7 @@ MOE_INLINE __m256 add_chunk(__m256 lanes, const few_type type, const row_weights
         const __m256i whole = _mm256_madd_epi16(s->sub_scale, _mm256_load_si256((const __m256i *)x->sum16));
         sums = _mm256_sub_epi32(sums, _mm256_slli_epi32(whole, type.offset));
     } else if (type.offset >= 0) {
-        sums = without_offset(sums, type.offset, x->bias32);
+        sums = without_offset(sums, type.offset, load256(x->bias32));
     }
     lanes = _mm256_fmadd_ps(_mm256_mul_ps(s->scale, _mm256_load_ps(x->d)), _mm256_cvtepi32_ps(sums), lanes);
     if (!type.traits.has_min) return lanes;

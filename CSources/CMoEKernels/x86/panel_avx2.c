@@ -91,6 +91,13 @@ MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return halves_of_blocks(w,
 
 #include "panel_body.h"
 
+/// What the table has.
+static void pack_any(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k, moe_ahead ahead,
+                     uint8_t *panel) {
+    if (type >= MOE_INTERLEAVED) moe_pack_interleaved_avx2(type, rows, k, ahead, panel);
+    else pack(type, unpack, rows, row_bytes, n, k, ahead, panel);
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Activations as words
 
@@ -302,14 +309,14 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 
 void moe_set_panel_avx2(moe_kernels *table) {
     table->panels = (moe_panels){
-        .pack = pack, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
+        .pack = pack_any, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
         .gathered_rows = ROWS, .gathered_block_bytes = sizeof(word_block),
     };
     // Measured, 2 threads on cold weights (AMD Zen 4 without AVX-512): rows from which on packing is paid back. What few_avx2.c
     // computes comes to two or three passes of eight rows then, of Q6_K to seven: there it unpacks as fast as it multiplies.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const bool only_dots = type == MOE_TYPE_Q2_K || type == MOE_TYPE_Q3_K;  // below
-        table->panels.from[type] = only_dots ? 9 : type == MOE_TYPE_Q6_K ? 56 : by_words(type) ? 12 : 17;
+        table->panels.from[type] = only_dots ? 9 : type % MOE_INTERLEAVED == MOE_TYPE_Q6_K ? 56 : by_words(type) ? 12 : 17;
         table->panels.gather[type] = by_words(type) ? gather_words : NULL;
     }
 }

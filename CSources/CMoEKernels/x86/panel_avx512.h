@@ -8,6 +8,7 @@
 //   scale[16], min[16] float32; for BLOCK16 also sub_scale[2][16], sub_min[2][16] float32
 
 #include "avx512.h"
+#include "interleaved_avx512.h"
 
 // Two panels of 16 columns share each activation.
 enum { COLUMNS = 16, PARTS = 2 };
@@ -44,7 +45,6 @@ MOE_INLINE void store_pairs(float *out, __m512i pairs) {
 }
 
 typedef __m512i panel_vector;
-MOE_INLINE void store_panel(void *p, panel_vector v) { _mm512_store_si512(p, v); }
 // What panel_pack.h asks for.
 
 MOE_INLINE int panel_offset(int32_t type) { return (void)type, WEIGHT_SHIFT; }
@@ -62,12 +62,6 @@ MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[
     out[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-MOE_INLINE panel_vector bytes_of(int value) { return _mm512_set1_epi8((char)value); }
-MOE_INLINE panel_vector sum(panel_vector a, panel_vector b) { return _mm512_add_epi8(a, b); }
-MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm512_or_si512(a, b); }
-MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm512_and_si512(a, b); }
-MOE_INLINE panel_vector bits_left(panel_vector v, unsigned n) { return _mm512_slli_epi16(v, n); }
-MOE_INLINE panel_vector bits_right(panel_vector v, unsigned n) { return _mm512_srli_epi16(v, n); }
 MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(table)), indices);
 }
@@ -98,16 +92,10 @@ MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return scales_q4_0(w); }
 static void pack_parts(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k,
                        moe_ahead ahead, uint8_t *panel) {
     const int32_t parts = n > COLUMNS ? 2 : 1;
-    for (int32_t p = 0; p < parts; p++) {
-        const int32_t left = n - COLUMNS * p;
-        pack(type, unpack, rows + (size_t)(COLUMNS * p) * row_bytes, row_bytes, left < COLUMNS ? left : COLUMNS, k,
-             moe_ahead_part(ahead, p, parts), panel + (size_t)p * moe_panel_bytes(moe_traits(type), COLUMNS, k));
+    for (int32_t p = 0; p < parts; p++, n -= COLUMNS, rows += COLUMNS * row_bytes) {
+        uint8_t *part = panel + (size_t)p * moe_panel_bytes(moe_traits(type), COLUMNS, k);
+        const moe_ahead next = moe_ahead_part(ahead, p, parts);
+        if (type >= MOE_INTERLEAVED) pack_interleaved(type, rows, k, next, part);
+        else pack(type, unpack, rows, row_bytes, n < COLUMNS ? n : COLUMNS, k, next, part);
     }
-}
-
-/// The eight lanes of 16 sums, added in the order that kernel_table.h gives.
-MOE_INLINE __m512 sums_of_lanes(const __m512 l[8]) {
-    const __m512 even = _mm512_add_ps(_mm512_add_ps(l[0], l[4]), _mm512_add_ps(l[2], l[6]));
-    const __m512 odd = _mm512_add_ps(_mm512_add_ps(l[1], l[5]), _mm512_add_ps(l[3], l[7]));
-    return _mm512_add_ps(even, odd);
 }

@@ -175,10 +175,11 @@ void moe_set_panel_avx512vnni(moe_kernels *table) {
         .pack = pack_parts, .multiply = panel, .columns = PARTS * COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
     };
     // Measured (Xeon of the Emerald Rapids family): rows from which on packing is paid back. moe_few is as fast with eight rows, and has
-    // nothing to gain from more. The others as measured against dot products (AMD Zen 5).
+    // nothing to gain from more; interleaved weights keep it as fast with three times that. The others as measured against dot products (AMD Zen 5).
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
-        if (table->few.multiply[type]) table->panels.from[type] = MOE_DOT_ROWS + 1;
+        if (type >= MOE_INTERLEAVED) table->panels.from[type] = type == MOE_INTERLEAVED + MOE_TYPE_Q6_K ? MOE_NEVER : 3 * MOE_DOT_ROWS;
+        else if (table->few.multiply[type]) table->panels.from[type] = MOE_DOT_ROWS + 1;
         else table->panels.from[type] = traits && traits->kind == MOE_CLASS_BLOCK16 ? 8 : 6;
     }
 }
@@ -186,6 +187,7 @@ void moe_set_panel_avx512vnni(moe_kernels *table) {
 void moe_kernels_set_avx512vnni(moe_kernels *table) {
     table->isa = "avx512vnni";
     moe_set_few_avx512vnni(table);
+    moe_set_interleaved_avx512vnni(table);
     moe_set_quantize_avx512vnni(table);
     moe_set_panel_avx512vnni(table);
 }

@@ -8,12 +8,17 @@
 
 void moe_set_dot_avx2(moe_kernels *table);     // quantised rows, few activations: Q2_K and Q3_K
 void moe_set_few_avx2(moe_kernels *table);     // the same: the other types
+void moe_set_interleaved_avx2(moe_kernels *table);  // the same: interleaved rows
 void moe_set_panel_avx2(moe_kernels *table);   // quantised rows, many activations
 void moe_set_float_avx2(moe_kernels *table);   // F32, F16, BF16
 void moe_set_convert_avx2(moe_kernels *table); // dequantise, unpack, quantise activations
 
 void moe_set_few_avx512vnni(moe_kernels *table);
+void moe_set_interleaved_avx512vnni(moe_kernels *table);
 void moe_set_panel_avx512vnni(moe_kernels *table);
 void moe_set_quantize_avx512vnni(moe_kernels *table);
+
+/// A group of interleaved rows -> a panel of panel_avx2.c.
+void moe_pack_interleaved_avx2(int32_t type, const uint8_t *rows, int64_t k, moe_ahead ahead, uint8_t *panel);
 
 #endif

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX2: eight interleaved weight rows (interleave.c) times one to eight activation rows, and their panels for more.
+//
+// A lane is a weight row: products add up in place, in 16 bits as long as they fit, and nothing has to be transposed. An activation's
+// 4 bytes go to all lanes by the load. Same bits as from rows that lie as in a file.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <stddef.h>
+
+#include "../blocks.h"
+#include "../kernel_table.h"
+#include "tables_x86.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#pragma STDC FP_CONTRACT OFF
+
+#include "avx2.h"
+
+enum { GROUP = 8 };
+typedef __m256i integers;
+typedef __m256 floats;
+
+MOE_INLINE __m256i load_integers(const uint8_t *p) { return load256(p); }
+MOE_INLINE __m256 load_halves(const uint8_t *p) { return _mm256_cvtph_ps(load128(p)); }
+MOE_INLINE __m256i bytes_of(int value) { return _mm256_set1_epi8((char)value); }
+MOE_INLINE __m256i ints_of(int value) { return _mm256_set1_epi32(value); }
+MOE_INLINE __m256i common(__m256i a, __m256i b) { return _mm256_and_si256(a, b); }
+MOE_INLINE __m256i both(__m256i a, __m256i b) { return _mm256_or_si256(a, b); }
+MOE_INLINE __m256i bits_right(__m256i v, int n) { return _mm256_srl_epi16(v, _mm_cvtsi32_si128(n)); }
+MOE_INLINE __m256i bits_left(__m256i v, int n) { return _mm256_sll_epi16(v, _mm_cvtsi32_si128(n)); }
+MOE_INLINE __m256i bytes_right(__m256i v, int n) { return _mm256_srl_epi32(v, _mm_cvtsi32_si128(8 * n)); }
+MOE_INLINE __m256i low_nibbles(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+MOE_INLINE __m256i high_nibbles(__m256i v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
+MOE_INLINE __m256i lowest_byte(__m256i v) { return _mm256_srai_epi32(_mm256_slli_epi32(v, 24), 24); }
+MOE_INLINE __m256 floats_of(__m256i v) { return _mm256_cvtepi32_ps(v); }
+MOE_INLINE __m256 times(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
+MOE_INLINE __m256 minus(__m256 v) { return _mm256_sub_ps(_mm256_setzero_ps(), v); }
+MOE_INLINE __m256i panel_weights(__m256i v, int offset) { return (void)offset, v; }
+MOE_INLINE void store_panel(void *p, __m256i v) { _mm256_store_si256(p, v); }
+MOE_INLINE void store_floats(float *p, __m256 v) { _mm256_store_ps(p, v); }
+
+#include "interleaved_weights.h"
+
+/// 256 elements of an activation row.
+typedef struct row_chunk {
+    _Alignas(64) int8_t q[8][32];
+    float d[8], dsum[8];
+    int32_t bias32[8];
+    int32_t sum16[8];  // pairs of int16
+} row_chunk;
+_Static_assert(2 * sizeof(row_chunk) == MOE_FEW_BYTES, "kernel_table.h says how much memory there is");
+
+/// Chunks in ascending order, the rows of each side by side.
+static void gather(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered) {
+    row_chunk *out = (row_chunk *)(void *)gathered;
+    for (int64_t c = 0; c < moe_chunks(k); c++) {
+        for (int32_t i = 0; i < m; i++, out++) {
+            const moe_act_chunk *in = x[i] + c;
+            memcpy(out->q, in->q, sizeof out->q);
+            memcpy(out->d, in->d, sizeof out->d);
+            memcpy(out->dsum, in->dsum, sizeof out->dsum);
+            memcpy(out->bias32, in->bias32, sizeof out->bias32);
+            memcpy(out->sum16, in->sum16, sizeof out->sum16);
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Products
+
+MOE_INLINE __m256i activation(const row_chunk *x, int j, int t) { return _mm256_set1_epi32(load_i32(x->q[j] + 4 * t)); }
+
+/// Products of parts first...first + count - 1, of up to 5 bits, that fit in 16 bits.
+MOE_INLINE __m256i small_parts(const block_weights *w, const row_chunk *x, int j, int first, int count) {
+    __m256i sum = _mm256_maddubs_epi16(w->part[first], activation(x, j, first));
+    for (int t = first + 1; t < first + count; t++) {
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(w->part[t], activation(x, j, t)));
+    }
+    return sum;
+}
+
+/// Bytes first and second of each lane as its two words, with their sign.
+MOE_INLINE __m256i half_scales(__m256i bytes, int first, int second) {
+    const char p = (char)first, q = (char)second;
+    const __m128i order = _mm_setr_epi8(-1, p, -1, q, -1, 4 + p, -1, 4 + q, -1, 8 + p, -1, 8 + q, -1, 12 + p, -1, 12 + q);
+    return _mm256_srai_epi16(_mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(order)), 8);
+}
+
+/// The integer sum of each row's block.
+MOE_INLINE __m256i sum_of_block(const few_type type, const block_weights *w, const row_chunk *x, int j) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    if (type.traits.range == MOE_RANGE_U4) return _mm256_madd_epi16(small_parts(w, x, j, 0, 8), ones);
+    if (type.traits.range == MOE_RANGE_U5) {
+        return _mm256_add_epi32(_mm256_madd_epi16(small_parts(w, x, j, 0, 4), ones),
+                                _mm256_madd_epi16(small_parts(w, x, j, 4, 4), ones));
+    }
+    __m256i sum = _mm256_setzero_si256();
+    if (type.traits.kind == MOE_CLASS_BLOCK16) {  // 4 * 63 * 127 fit in 16 bits
+        const __m256i sub_scale[2] = {half_scales(w->sub_scales, 0, 0), half_scales(w->sub_scales, 1, 1)};
+        const __m256i whole = _mm256_madd_epi16(half_scales(w->sub_scales, 0, 1), _mm256_set1_epi32(x->sum16[j]));
+        sum = _mm256_sub_epi32(sum, _mm256_slli_epi32(whole, type.offset));
+        for (int t = 0; t < 8; t += 2) {
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(small_parts(w, x, j, t, 2), sub_scale[t / 4]));
+        }
+        return sum;
+    }
+    for (int t = 0; t < 8; t++) {
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products_signed(w->part[t], activation(x, j, t)), ones));
+    }
+    return sum;
+}
+
+/// Adds a block's products to the sum's lane j of every row.
+MOE_INLINE __m256 add_block(__m256 lane, const few_type type, const block_weights *w, const row_chunk *x, int j) {
+    __m256i sum = sum_of_block(type, w, x, j);
+    if (type.traits.kind == MOE_CLASS_BLOCK32 && type.offset >= 0) sum = without_offset(sum, type.offset, _mm256_set1_epi32(x->bias32[j]));
+    lane = _mm256_fmadd_ps(_mm256_mul_ps(w->scale, _mm256_set1_ps(x->d[j])), _mm256_cvtepi32_ps(sum), lane);
+    return type.traits.has_min ? _mm256_fnmadd_ps(w->min, _mm256_set1_ps(x->dsum[j]), lane) : lane;
+}
+
+/// Eight weight rows times m activation rows (a constant). out[row * m + i].
+MOE_INLINE void group_of_rows(const few_type type, const uint8_t *rows, const uint8_t *gathered, int m, int64_t k, float *out) {
+    const int64_t chunks = k / MOE_CHUNK;
+    const row_chunk *x = (const row_chunk *)(const void *)gathered;
+    __m256 lanes[8][MOE_DOT_ROWS];
+    for (int j = 0; j < 8; j++) {
+        for (int i = 0; i < m; i++) lanes[j][i] = _mm256_setzero_ps();
+    }
+    for (int64_t c = 0; c < chunks; c++, rows += type.halves + type.words, x += m) {
+        const uint8_t *halves = rows, *words = rows + type.halves;
+        // The hardware does not foresee far enough.
+        for (size_t line = 0; line < type.halves + type.words; line += 64) _mm_prefetch((const char *)rows + line + 4096, _MM_HINT_T0);
+        const chunk_scales scales = type.scales(halves, words);
+#pragma clang loop unroll(full)
+        for (int step = 0; step < type.steps; step++) {
+#pragma clang loop unroll(full)
+            for (int which = 0; which < 8 / type.steps; which++) {
+                const block_weights w = type.block(&scales, halves, words, step, which);
+                const int j = type.number(step, which);
+                for (int i = 0; i < m; i++) lanes[j][i] = add_block(lanes[j][i], type, &w, x + i, j);
+            }
+        }
+    }
+    for (int i = 0; i < m; i++) {
+        const __m256 even = _mm256_add_ps(_mm256_add_ps(lanes[0][i], lanes[4][i]), _mm256_add_ps(lanes[2][i], lanes[6][i]));
+        const __m256 odd = _mm256_add_ps(_mm256_add_ps(lanes[1][i], lanes[5][i]), _mm256_add_ps(lanes[3][i], lanes[7][i]));
+        float sums[GROUP];
+        _mm256_storeu_ps(sums, _mm256_add_ps(even, odd));
+        for (int r = 0; r < GROUP; r++) out[r * m + i] = sums[r];
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+#define ROWS(m) \
+    case m: group_of_rows(type, rows, gathered, m, k, out); break;
+#define DEFINE(NAME, name, ...)                                                                                                  \
+    static void few_##name(const uint8_t *rows, size_t row_bytes, int32_t n, size_t readable, const uint8_t *gathered, int32_t m, \
+                           int64_t k, float *out) {                                                                              \
+        (void)readable;                                                                                                          \
+        const few_type type = FEW_TYPE(NAME, name, __VA_ARGS__);                                                                 \
+        for (int32_t j = 0; j < n; j += GROUP) {                                                                                 \
+            switch (m) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) }                                       \
+            rows += GROUP * row_bytes;                                                                                           \
+            out += GROUP * m;                                                                                                    \
+        }                                                                                                                        \
+    }
+FEW_TYPES(DEFINE)
+
+void moe_pack_interleaved_avx2(int32_t type, const uint8_t *rows, int64_t k, moe_ahead ahead, uint8_t *panel) {
+    pack_interleaved(type, rows, k, ahead, panel);
+}
+
+#pragma clang attribute pop
+
+void moe_set_interleaved_avx2(moe_kernels *table) {
+    table->interleaved_rows = GROUP;
+#define SET_FEW(NAME, name, ...)                                   \
+    table->few.gather[MOE_INTERLEAVED + MOE_TYPE_##NAME] = gather; \
+    table->few.multiply[MOE_INTERLEAVED + MOE_TYPE_##NAME] = few_##name;
+    FEW_TYPES(SET_FEW)
+}
+#endif
