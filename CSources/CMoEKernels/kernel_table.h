@@ -19,7 +19,7 @@
 
 #include "CMoEKernels.h"
 
-#define MOE_TYPE_SLOTS 80      // type ids are below, MOE_INTERLEAVED added or not
+#define MOE_TYPE_SLOTS 104     // type ids are below, MOE_INTERLEAVED added or not
 #define MOE_CHUNK 256          // elements that kernels work on at a time: 8 blocks of 32
 #define MOE_TILE_ROWS 8        // at most: activation rows of a tile of float weights, or of dot products
 #define MOE_PANEL_ROWS 64      // at most: activation rows of a panel's tile
@@ -84,9 +84,6 @@ static inline const moe_type_traits *moe_traits(int32_t type) {
 #define MOE_QUANTISED_TYPES(X)                                                                                          \
     X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q5_1, q5_1) X(Q8_0, q8_0) X(Q2_K, q2_k) X(Q3_K, q3_k) X(Q4_K, q4_k)    \
     X(Q5_K, q5_k) X(Q6_K, q6_k) X(IQ4_NL, iq4_nl) X(IQ4_XS, iq4_xs) X(MXFP4, mxfp4)
-
-/// X(NAME, function suffix): those that moe_interleave knows.
-#define MOE_INTERLEAVED_TYPES(X) X(Q4_0, q4_0) X(Q8_0, q8_0) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k)
 
 /// 256 weights unpacked: integers, and scales per block of 32. BLOCK32: weight = scale * (q - offset) + min.
 /// BLOCK16: weight = scale * sub_scale * q + min * sub_min.

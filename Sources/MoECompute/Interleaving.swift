@@ -6,7 +6,7 @@ package import MoETensors
 /// Weights in the order that kernels with a lane a row want: groups of rows, 4 bytes of each side by side. As many bytes as in a file, none
 /// of them changed; products have the same bits.
 package enum Interleaving {
-    /// Rows of a group of a tensor `[…, n, k]`; nil when it cannot be interleaved, or decoding gains nothing by it on this CPU (measured).
+    /// Rows of a group of a tensor `[…, n, k]`; nil when it cannot be interleaved, or this CPU has no kernels for it.
     package static func group(_ tensor: TensorView) -> Int? {
         let shape = tensor.shape
         guard shape.rank > 1 else { return nil }

@@ -11,14 +11,15 @@ package enum Ops {
     /// All elements of a tensor as float32; exact.
     /// - Parameter view: of a type that ``ElementType/isWeight``.
     package static func dequantize(_ view: TensorView, into output: UnsafeMutablePointer<Float>) {
-        precondition(view.type.isWeight, "\(view.name): \(view.type.name) has no float values")
+        precondition(
+            view.type.isWeight && !view.isInterleaved, "\(view.name): \(view.type.name) has no float values by rows")
         guard let bytes = view.bytes.baseAddress else { return }
         moe_dequantize_row(Int32(view.type.rawValue), bytes, output, Int64(view.elementCount))
     }
 
     /// One row of a matrix as float32, `[k]`; exact. The embedding of a token.
     package static func dequantizeRow(of matrix: Matrix, row: Int, into output: UnsafeMutablePointer<Float>) {
-        precondition(row >= 0 && row < matrix.n, "row \(row) of \(matrix.n)")
+        precondition(row >= 0 && row < matrix.n && !matrix.isInterleaved, "row \(row) of \(matrix.n)")
         moe_dequantize_row(
             Int32(matrix.type.rawValue), matrix.pointer + row * matrix.rowBytes, output, Int64(matrix.k))
     }

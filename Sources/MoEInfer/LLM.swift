@@ -111,11 +111,15 @@ public final class LLM: Sendable {
             precision: precision, blockSize: blockSize, blockCount: blockCount,
             layerCount: configuration.layerCount, kvHeads: attention.kvHeads, headDim: attention.headDim)
         let identity = ModelIdentity(file.store)
-        let weights = try RepackedWeights.open(file, identity: identity, settings: settings, progress: preparing)
-        let runner = ModelRunner(
-            model: model(try file.model(contextLength: context, weights: weights)),
-            context: try ComputeContext(settings: settings),
-            cache: cache)
+        let compute = try ComputeContext(settings: settings)
+        let isRowwise = Self.isRowwise(plan: compute.plan, weights: file.store)
+        var language = try file.model(contextLength: context)  // one that is refused is refused before anything is written
+        if let weights = try RepackedWeights.open(
+            file, identity: identity, settings: settings, isRowwise: isRowwise, progress: preparing)
+        {
+            language = try file.model(contextLength: context, weights: weights)
+        }
+        let runner = ModelRunner(model: model(language), context: compute, cache: cache)
 
         threads = runner.context.pool.threads
         loadedTokenizer = tokenizer
@@ -131,7 +135,6 @@ public final class LLM: Sendable {
         contextLength = context
         architecture = configuration.architecture
         cacheBytes = cache.byteCount
-        let isRowwise = Self.isRowwise(plan: runner.context.plan, weights: file.store)
         engine = try Engine(
             runner: runner, tokenizer: try? tokenizer.get(),
             limits: Scheduler.Limits(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Crypto
 import Foundation
 import Logging
 import MoECompute
@@ -50,7 +51,8 @@ final class RepackedWeights: WeightStore {
     /// The store to take a model's weights from.
     /// - Returns: nil for the model's own: not asked for, or (which is logged) there is nothing to interleave.
     static func open(
-        _ file: ModelFile, identity: ModelIdentity, settings: Settings, progress: ((WeightPreparation) -> Void)?
+        _ file: ModelFile, identity: ModelIdentity, settings: Settings, isRowwise: Bool,
+        progress: ((WeightPreparation) -> Void)?
     ) throws -> RepackedWeights? {
         guard settings.repack == .on else { return nil }
         guard settings.gemm == .auto || settings.gemm == .native else {
@@ -58,14 +60,23 @@ final class RepackedWeights: WeightStore {
                 "repack", expected: "off beside gemm '\(settings.gemm.rawValue)', which reads weights as they are",
                 found: "on")
         }
-        guard case .gguf(let gguf) = file, let stamp = Stamp(paths: gguf.paths) else { return nothing("not a GGUF file") }
+        guard case .gguf(let gguf) = file, let stamp = Stamp(paths: gguf.paths) else {
+            return nothing("the model is not in GGUF files of its own")
+        }
+        // Which path products take is chosen for several matrices at once.
+        guard isRowwise else { return nothing("the model has float weights too, which BLAS multiplies here") }
         let tensors = gguf.tensorNames.compactMap { name in
-            file.isEmbedding(name) ? nil : gguf.tensor(named: name).flatMap { Interleaving.group($0) == nil ? nil : $0 }
+            file.isEmbedding(name) ? nil : gguf.tensor(named: name).flatMap { isSuitable($0) ? $0 : nil }
         }
         guard !tensors.isEmpty else { return nothing("no weights of a type and size that this CPU has kernels for") }
         return try RepackedWeights(
             model: gguf, tensors: tensors, folder: try settings.repackFolder ?? defaultFolder(), identity: identity.hash,
             stamp: stamp, progress: progress)
+    }
+
+    /// A group of rows is converted at once. None of a model's comes near that size.
+    private static func isSuitable(_ tensor: TensorView) -> Bool {
+        Interleaving.group(tensor).map { $0 * tensor.rowBytes <= pieceBytes } ?? false
     }
 
     private static func nothing(_ reason: String) -> RepackedWeights? {
@@ -96,7 +107,6 @@ final class RepackedWeights: WeightStore {
         let groups = Set(tensors.map { Interleaving.group($0)! }).sorted().map(String.init).joined(separator: "-")
         let facts = "moe-infer repacked weights, 1\n\(groups) rows\n\(identity)\n\(stamp.text)\n\(end) bytes\n"
         let header = Array(facts.utf8)
-        guard header.count <= Self.headerBytes else { throw RequestError("a model of too many files to repack") }
         let path = "\(folder)/\(identity.split(separator: ":").last!.prefix(32))-\(groups).weights"
         if let file = Self.file(path, header: header, size: end) {
             self.init(model: model, file: file, places: places)
@@ -126,8 +136,9 @@ final class RepackedWeights: WeightStore {
         progress: ((WeightPreparation) -> Void)?
     ) throws {
         let folder = URL(filePath: path).deletingLastPathComponent()
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        removeRemains(in: folder)
+        try FileManager.default.createDirectory(
+            at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        removeRemains(of: path, in: folder)
         let free = try folder.resourceValues(forKeys: [.volumeAvailableCapacityKey]).volumeAvailableCapacity
         guard free.map({ $0 - size >= 1 << 30 }) ?? true else {
             throw ModelFileError(
@@ -145,12 +156,8 @@ final class RepackedWeights: WeightStore {
             try output.write([UInt8](repeating: 0, count: place.lowerBound - end))
             end = place.upperBound
             let rows = tensor.bytes.count / tensor.rowBytes
-            // A row of more than a MiB would not fit: none of a model's comes near.
             let group = Interleaving.group(tensor)!
-            let step = max(1, pieceBytes / (tensor.rowBytes * group)) * group
-            guard step * tensor.rowBytes <= pieceBytes else {
-                throw ModelFileError(file: tensor.name, tensor: tensor.name, problem: "rows too long to repack")
-            }
+            let step = pieceBytes / (tensor.rowBytes * group) * group
             for first in stride(from: 0, to: rows, by: step) {
                 try Task.checkCancellation()
                 let range = first..<min(first + step, rows)
@@ -166,14 +173,12 @@ final class RepackedWeights: WeightStore {
         try output.commit()
     }
 
-    /// What processes that were killed while they wrote have left: `NAME.weights.PID.part`.
-    private static func removeRemains(in folder: URL) {
-        for file in (try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? []
-        where file.pathExtension == "part" {
-            guard let pid = Int32(file.deletingPathExtension().pathExtension), kill(pid, 0) != 0, errno == ESRCH else {
-                continue
-            }
-            try? FileManager.default.removeItem(at: file)
+    /// What processes that were killed while they wrote this file have left, where the file system knows no files without a name.
+    private static func removeRemains(of path: String, in folder: URL) {
+        let beginning = URL(filePath: path).lastPathComponent + "."
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+        where name.hasPrefix(beginning) && name.hasSuffix(".part") {
+            OutputFile.removeIfAbandoned(folder.appendingPathComponent(name).path)
         }
     }
 
@@ -188,7 +193,7 @@ final class RepackedWeights: WeightStore {
                 guard stat(path, &status) == 0 else { return nil }
                 lines.append("\(status.st_size) bytes of \(status.st_mtim.tv_sec).\(status.st_mtim.tv_nsec)")
             }
-            text = lines.joined(separator: "\n")
+            text = SHA256.hash(data: Data(lines.joined(separator: "\n").utf8)).map { String(format: "%02x", $0) }.joined()
         }
     }
 }

@@ -10,11 +10,11 @@ package final class OutputFile {
     /// With links resolved, so that their target is replaced and not the link.
     private let destination: String
     /// Where the content is before ``commit()``, if only for the moment between a name and the right one; nil: written through.
-    package let temporary: String?
+    package private(set) var temporary: String?
     /// Whether there is a file of that name. Where the file system can, it has none while it is written: a process that is killed
     /// leaves nothing.
     private var isNamed = false
-    private var descriptor: Int32
+    private var descriptor: Int32 = -1
 
     /// - Throws: ``ModelFileError``: the folder is missing, cannot be written …
     package init(path: String) throws(ModelFileError) {
@@ -25,16 +25,17 @@ package final class OutputFile {
         destination = try Self.resolved(path)
         let kind = MappedFile.kind(path: destination)
         if let kind, kind != .file {
-            temporary = nil
             descriptor = open(destination, O_WRONLY | O_CLOEXEC)
         } else {
-            let name = "\(destination).\(getpid()).part"
-            temporary = name
+            // Whoever looks for what killed processes left (``removeIfAbandoned(_:)``) tells by the lock that this one lives.
             descriptor = Self.openNameless(beside: destination)
             if descriptor < 0 {
-                descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-                isNamed = descriptor >= 0
+                descriptor = try named { open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) }
+                isNamed = true
+            } else {
+                temporary = Self.name(destination, 0)
             }
+            _ = flock(descriptor, LOCK_EX | LOCK_NB)
         }
         guard descriptor >= 0 else { throw Self.failure(path, errno) }
     }
@@ -49,8 +50,36 @@ package final class OutputFile {
         if let temporary, isNamed { unlink(temporary) }
     }
 
+    private static func name(_ destination: String, _ attempt: Int) -> String {
+        "\(destination).\(getpid())\(attempt == 0 ? "" : "-\(attempt)").part"
+    }
+
+    /// Makes a temporary name; one that is taken, by a process of another container or one that was killed, is left alone.
+    private func named(_ make: (String) -> Int32) throws(ModelFileError) -> Int32 {
+        for attempt in 0..<1000 {
+            let name = Self.name(destination, attempt)
+            let result = make(name)
+            guard result < 0 else {
+                temporary = name
+                return result
+            }
+            guard errno == EEXIST else { break }
+        }
+        throw Self.failure(path, errno)
+    }
+
+    /// Removes a temporary file that nobody writes any more.
+    package static func removeIfAbandoned(_ temporary: String) {
+        let descriptor = open(temporary, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { unlink(temporary) }
+    }
+
     private static func openNameless(beside path: String) -> Int32 {
-        guard access("/proc/self/fd", X_OK) == 0 else { return -1 }
+        // A name that cannot be had is an error now, not when all is written.
+        let last = name(path, 0).split(separator: "/").last ?? ""
+        guard access("/proc/self/fd", X_OK) == 0, last.utf8.count <= 255 else { return -1 }
         let folder = path.contains("/") ? path[..<path.lastIndex(of: "/")!] + "/" : "."
         let nameless: Int32 = 0o20_000_000 | O_DIRECTORY  // O_TMPFILE, a macro that Swift does not see
         return open(String(folder), nameless | O_WRONLY | O_CLOEXEC, 0o666)
@@ -78,12 +107,11 @@ package final class OutputFile {
 
     /// Moves the content to its place once it is on the disk: a full one may say so only now.
     package func commit() throws(ModelFileError) {
-        if let temporary {
+        if temporary != nil {
             guard fsync(descriptor) == 0 else { throw Self.failure(path, errno) }
             if !isNamed {
-                guard linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", AT_FDCWD, temporary, AT_SYMLINK_FOLLOW) == 0 else {
-                    throw Self.failure(path, errno)
-                }
+                let own = "/proc/self/fd/\(descriptor)"
+                _ = try named { linkat(AT_FDCWD, own, AT_FDCWD, $0, AT_SYMLINK_FOLLOW) }
                 isNamed = true
             }
         }

@@ -77,13 +77,32 @@ import Testing
 
     @Test(.enabled(if: isPossible, "no interleaved kernels here")) func whatAKilledProcessLeftIsRemoved() async throws {
         defer { try? FileManager.default.removeItem(at: folder) }
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let living = "a.weights.\(getpid()).part"
-        // No process has the greatest number.
-        for name in ["a.weights.\(Int32.max).part", living, "b.part", "c.weights"] {
-            try Data("x".utf8).write(to: folder.appendingPathComponent(name))
-        }
         _ = try await load()
-        #expect(try Set(files).isSuperset(of: ["b.part", "c.weights", living]) && files.count == 4)
+        let name = try #require(try files.first)
+        try FileManager.default.removeItem(at: folder.appendingPathComponent(name))
+        // Of the same process number too: in a container it is always the same.
+        let abandoned = ["\(name).1.part", "\(name).\(getpid()).part"]
+        let others = ["\(name).2.part", "other.weights.1.part", "b.part"]
+        for name in abandoned + others { try Data("x".utf8).write(to: folder.appendingPathComponent(name)) }
+        // Another process writes this one.
+        let writer = open(folder.appendingPathComponent(others[0]).path, O_RDONLY)
+        defer { close(writer) }
+        #expect(flock(writer, LOCK_EX | LOCK_NB) == 0)
+        _ = try await load()
+        #expect(try files == (others + [name]).sorted())
+    }
+
+    /// Prevents: gigabytes written for a model that is then refused.
+    @Test func aModelThatIsRefusedLeavesNothing() async throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        guard case .path(let model) = EngineTests.plain else { preconditionFailure() }
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: model))
+        let name = try #require(bytes.firstRange(of: Data("blk.3.attn_q.weight".utf8)))
+        bytes.replaceSubrange(name, with: Data("blk.3.attn_x.weight".utf8))
+        let copy = FileManager.default.temporaryDirectory.appendingPathComponent("moe-refused-\(UUID().uuidString).gguf")
+        try bytes.write(to: copy)
+        defer { try? FileManager.default.removeItem(at: copy) }
+        await #expect(throws: ModelFileError.self) { _ = try await load(.path(copy.path)) }
+        #expect(!FileManager.default.fileExists(atPath: folder.path))
     }
 }

@@ -26,7 +26,7 @@ enum moe_type {
     MOE_TYPE_F32 = 0, MOE_TYPE_F16 = 1, MOE_TYPE_Q4_0 = 2, MOE_TYPE_Q4_1 = 3, MOE_TYPE_Q5_0 = 6, MOE_TYPE_Q5_1 = 7,
     MOE_TYPE_Q8_0 = 8, MOE_TYPE_Q2_K = 10, MOE_TYPE_Q3_K = 11, MOE_TYPE_Q4_K = 12, MOE_TYPE_Q5_K = 13,
     MOE_TYPE_Q6_K = 14, MOE_TYPE_IQ4_NL = 20, MOE_TYPE_IQ4_XS = 23, MOE_TYPE_BF16 = 30, MOE_TYPE_MXFP4 = 39,
-    MOE_INTERLEAVED = 40,  // added to a type: its rows as moe_interleave leaves them
+    MOE_INTERLEAVED = 64,  // added to a type: its rows as moe_interleave leaves them, in groups as the active kernels have them
 };
 
 /// Elements per block and bytes per block of a type; 0 when the type is unknown.
