@@ -119,54 +119,15 @@ MOE_INLINE __m256 add_block(__m256 lane, const few_type type, const block_weight
     return type.traits.has_min ? _mm256_fnmadd_ps(w->min, _mm256_set1_ps(x->dsum[j]), lane) : lane;
 }
 
-/// Eight weight rows times m activation rows (a constant). out[row * m + i].
-MOE_INLINE void group_of_rows(const few_type type, const uint8_t *rows, const uint8_t *gathered, int m, int64_t k, float *out) {
-    const int64_t chunks = k / MOE_CHUNK;
-    const row_chunk *x = (const row_chunk *)(const void *)gathered;
-    __m256 lanes[8][MOE_DOT_ROWS];
-    for (int j = 0; j < 8; j++) {
-        for (int i = 0; i < m; i++) lanes[j][i] = _mm256_setzero_ps();
-    }
-    for (int64_t c = 0; c < chunks; c++, rows += type.halves + type.words, x += m) {
-        const uint8_t *halves = rows, *words = rows + type.halves;
-        // The hardware does not foresee far enough.
-        for (size_t line = 0; line < type.halves + type.words; line += 64) _mm_prefetch((const char *)rows + line + 4096, _MM_HINT_T0);
-        const chunk_scales scales = type.scales(halves, words);
-#pragma clang loop unroll(full)
-        for (int step = 0; step < type.steps; step++) {
-#pragma clang loop unroll(full)
-            for (int which = 0; which < 8 / type.steps; which++) {
-                const block_weights w = type.block(&scales, halves, words, step, which);
-                const int j = type.number(step, which);
-                for (int i = 0; i < m; i++) lanes[j][i] = add_block(lanes[j][i], type, &w, x + i, j);
-            }
-        }
-    }
-    for (int i = 0; i < m; i++) {
-        const __m256 even = _mm256_add_ps(_mm256_add_ps(lanes[0][i], lanes[4][i]), _mm256_add_ps(lanes[2][i], lanes[6][i]));
-        const __m256 odd = _mm256_add_ps(_mm256_add_ps(lanes[1][i], lanes[5][i]), _mm256_add_ps(lanes[3][i], lanes[7][i]));
-        float sums[GROUP];
-        _mm256_storeu_ps(sums, _mm256_add_ps(even, odd));
-        for (int r = 0; r < GROUP; r++) out[r * m + i] = sums[r];
-    }
+MOE_INLINE block_weights prepared(const few_type type, block_weights w) { return (void)type, w; }
+
+MOE_INLINE __m256 sums_of_lanes(const __m256 l[8]) {
+    const __m256 even = _mm256_add_ps(_mm256_add_ps(l[0], l[4]), _mm256_add_ps(l[2], l[6]));
+    const __m256 odd = _mm256_add_ps(_mm256_add_ps(l[1], l[5]), _mm256_add_ps(l[3], l[7]));
+    return _mm256_add_ps(even, odd);
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
-
-#define ROWS(m) \
-    case m: group_of_rows(type, rows, gathered, m, k, out); break;
-#define DEFINE(NAME, name, ...)                                                                                                  \
-    static void few_##name(const uint8_t *rows, size_t row_bytes, int32_t n, size_t readable, const uint8_t *gathered, int32_t m, \
-                           int64_t k, float *out) {                                                                              \
-        (void)readable;                                                                                                          \
-        const few_type type = FEW_TYPE(NAME, name, __VA_ARGS__);                                                                 \
-        for (int32_t j = 0; j < n; j += GROUP) {                                                                                 \
-            switch (m) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) }                                       \
-            rows += GROUP * row_bytes;                                                                                           \
-            out += GROUP * m;                                                                                                    \
-        }                                                                                                                        \
-    }
-FEW_TYPES(DEFINE)
+#include "interleaved_body.h"
 
 void moe_pack_interleaved_avx2(int32_t type, const uint8_t *rows, int64_t k, moe_ahead ahead, uint8_t *panel) {
     pack_interleaved(type, rows, k, ahead, panel);

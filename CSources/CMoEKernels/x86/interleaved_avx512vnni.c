@@ -79,61 +79,21 @@ MOE_INLINE __m512 add_block(__m512 lane, const few_type type, const block_weight
     return type.traits.has_min ? _mm512_fnmadd_ps(w->min, _mm512_set1_ps(x->dsum[j]), lane) : lane;
 }
 
-/// Sixteen weight rows times m activation rows (a constant). out[row * m + i].
-MOE_INLINE void group_of_rows(const few_type type, const uint8_t *rows, const uint8_t *gathered, int m, int64_t k, float *out) {
-    const int64_t chunks = k / MOE_CHUNK;
-    const row_chunk *x = (const row_chunk *)(const void *)gathered;
-    __m512 lanes[8][MOE_DOT_ROWS];
-    for (int j = 0; j < 8; j++) {
-        for (int i = 0; i < m; i++) lanes[j][i] = _mm512_setzero_ps();
+/// The instruction wants unsigned weights.
+MOE_INLINE block_weights prepared(const few_type type, block_weights w) {
+    if (type.traits.range == MOE_RANGE_S8) {
+        for (int t = 0; t < 8; t++) w.part[t] = _mm512_xor_si512(w.part[t], bytes_of(128));
     }
-    for (int64_t c = 0; c < chunks; c++, rows += type.halves + type.words, x += m) {
-        const uint8_t *halves = rows, *words = rows + type.halves;
-        // The hardware does not foresee far enough.
-        for (size_t line = 0; line < type.halves + type.words; line += 64) _mm_prefetch((const char *)rows + line + 4096, _MM_HINT_T0);
-        const chunk_scales scales = type.scales(halves, words);
-#pragma clang loop unroll(full)
-        for (int step = 0; step < type.steps; step++) {
-#pragma clang loop unroll(full)
-            for (int which = 0; which < 8 / type.steps; which++) {
-                block_weights w = type.block(&scales, halves, words, step, which);
-                const int j = type.number(step, which);
-                if (type.traits.range == MOE_RANGE_S8) {
-                    for (int t = 0; t < 8; t++) w.part[t] = _mm512_xor_si512(w.part[t], bytes_of(128));
-                }
-                for (int i = 0; i < m; i++) lanes[j][i] = add_block(lanes[j][i], type, &w, x + i, j);
-            }
-        }
-    }
-    for (int i = 0; i < m; i++) {
-        __m512 l[8];
-        for (int j = 0; j < 8; j++) l[j] = lanes[j][i];
-        const __m512 sums = sums_of_lanes(l);
-        if (m == 1) _mm512_storeu_ps(out, sums);
-        else _mm512_i32scatter_ps(out + i, _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                                              ints_of(m)), sums, 4);
-    }
+    return w;
 }
 
-// ---------------------------------------------------------------------------------------------------------------------
+#include "interleaved_body.h"
 
-#define ROWS(m) \
-    case m: group_of_rows(type, rows, gathered, m, k, out); break;
-#define DEFINE(NAME, name, ...)                                                                                                  \
-    static void gather_##name(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered) {                          \
-        gather_rows(FEW_TYPE(NAME, name, __VA_ARGS__), x, m, k, gathered);                                                       \
-    }                                                                                                                            \
-    static void few_##name(const uint8_t *rows, size_t row_bytes, int32_t n, size_t readable, const uint8_t *gathered, int32_t m, \
-                           int64_t k, float *out) {                                                                              \
-        (void)readable;                                                                                                          \
-        const few_type type = FEW_TYPE(NAME, name, __VA_ARGS__);                                                                 \
-        for (int32_t j = 0; j < n; j += GROUP) {                                                                                 \
-            switch (m) { ROWS(1) ROWS(2) ROWS(3) ROWS(4) ROWS(5) ROWS(6) ROWS(7) ROWS(8) }                                       \
-            rows += GROUP * row_bytes;                                                                                           \
-            out += GROUP * m;                                                                                                    \
-        }                                                                                                                        \
+#define DEFINE_GATHER(NAME, name, ...)                                                                  \
+    static void gather_##name(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t *gathered) { \
+        gather_rows(FEW_TYPE(NAME, name, __VA_ARGS__), x, m, k, gathered);                              \
     }
-FEW_TYPES(DEFINE)
+FEW_TYPES(DEFINE_GATHER)
 
 #pragma clang attribute pop
 
