@@ -154,8 +154,28 @@ static void test_dot(const tile_case *c, const char *isa, int j, const uint8_t *
     }
 }
 
+/// All weight rows times 1 to MOE_DOT_ROWS activation rows, gathered; nothing after them may be read or written.
+static void test_few(const tile_case *c, const char *isa) {
+    const int32_t type = c->named->type, n = WEIGHT_ROWS;
+    const moe_few *few = &moe_kernels_named(isa)->few;
+    if (!few->multiply[type]) return;
+    const size_t readable = (size_t)n * c->row_bytes;
+    const uint8_t *rows = guarded_copy(c->weights, readable);
+    for (int32_t m = 1; m <= MOE_DOT_ROWS; m++) {
+        uint8_t *gathered = guarded(moe_few_bytes(m, c->k));
+        few->gather[type](c->x, m, c->k, gathered);
+        float *out = guarded((size_t)(n * m) * sizeof *out);
+        few->multiply[type](rows, c->row_bytes, n, readable, gathered, m, c->k, out);
+        for (int32_t i = 0; i < m * n; i++) {
+            check(same_bits(&out[i], &c->expected[i % m][i / m], 1), "%s few %s, weights %d, activations %d, k %d, weight row %d, row %d of %d",
+                  isa, c->named->name, c->weight_mode, c->activation_mode, (int)c->k, i / m, i % m, m);
+        }
+    }
+}
+
 static void test_dots(const tile_case *c, const char *isa) {
-    check(moe_kernels_named(isa)->dots[c->named->type] != NULL, "%s has no products of a row with several for %s", isa,
+    const moe_kernels *kernels = moe_kernels_named(isa);
+    check(kernels->dots[c->named->type] || kernels->few.multiply[c->named->type], "%s has no products of a row with several for %s", isa,
           c->named->name);
     for (int j = 0; j < WEIGHT_ROWS; j += 3) {
         // A row alone before a page that may not be read, or at the start of its pages; and where it lies among others.
@@ -163,6 +183,7 @@ static void test_dots(const tile_case *c, const char *isa) {
         test_dot(c, isa, j, memcpy((j == 0 ? guarded_start : guarded)(c->row_bytes), row, c->row_bytes), c->row_bytes);
         test_dot(c, isa, j, row, (size_t)(WEIGHT_ROWS - j) * c->row_bytes);
     }
+    test_few(c, isa);
 }
 
 static void test_panel(const tile_case *c, const char *isa, const moe_panels *panels, int32_t n) {
@@ -180,9 +201,9 @@ static void test_panel(const tile_case *c, const char *isa, const moe_panels *pa
         float *out = guarded(bytes);
         memset(out, 0x55, bytes);
         moe_panel_input input = {.rows = x};
-        if (panels->gather) {
-            uint8_t *gathered = guarded(moe_gathered_bytes(m, c->k));
-            panels->gather(x, m, c->k, gathered);
+        if (panels->gather[type]) {
+            uint8_t *gathered = guarded(moe_gathered_bytes(panels, m, c->k));
+            panels->gather[type](x, m, c->k, gathered);
             input.gathered = gathered;
         }
         panels->multiply(type, panel, n, input, m, c->k, (moe_ahead){rows, 100}, out);
