@@ -32,15 +32,11 @@ static size_t word_at(int32_t type, size_t place) {
     return in_half < 8 ? 32 + 8 * half + in_half : 16 * half + in_half - 8;
 }
 
-static int32_t interleaved_rows(const moe_kernels *kernels, int32_t type, int64_t n, int64_t k) {
-    if (!kernels || !moe_traits(type) || parts_of(type).words == 0 || kernels->interleaved_rows == 0) return 0;
-    return n % kernels->interleaved_rows == 0 && k % MOE_CHUNK == 0 ? kernels->interleaved_rows : 0;
-}
-
-int32_t moe_interleaved_rows(int32_t type, int64_t n, int64_t k) { return interleaved_rows(moe_kernels_active(), type, n, k); }
+int32_t moe_interleaved_rows(int32_t type, int64_t n, int64_t k) { return moe_interleaved_group(moe_kernels_active(), type, n, k); }
 
 int32_t moe_interleaved_rows_isa(const char *isa, int32_t type, int64_t n, int64_t k) {
-    return interleaved_rows(moe_kernels_named(isa), type, n, k);
+    const moe_kernels *kernels = moe_kernels_named(isa);
+    return kernels ? moe_interleaved_group(kernels, type, n, k) : 0;
 }
 
 void moe_interleave(int32_t type, int32_t group_rows, const void *rows, int64_t n, int64_t k, void *out) {

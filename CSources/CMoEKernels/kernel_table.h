@@ -154,6 +154,8 @@ typedef void (*moe_panel_fn)(int32_t type, const uint8_t *panel, int32_t n, moe_
                              moe_ahead ahead, float *out);
 
 #define MOE_NEVER UINT8_MAX  // of moe_panels.from
+/// Bytes of packed weights, or float weights, that a unit works through once per group of activation rows: about half an L2.
+#define MOE_UNIT_BYTES ((size_t)384 * 1024)
 
 /// A way to multiply many activation rows: weight rows are interleaved, a panel at a time, for kernels that use each of them for
 /// several activation rows.
@@ -199,6 +201,13 @@ static inline bool moe_panels_serve(const moe_panels *panels, int32_t type, int3
 static inline const moe_panels *moe_panels_for(const moe_kernels *kernels, int32_t type, int32_t m) {
     if (moe_panels_serve(&kernels->wide, type, m)) return &kernels->wide;
     return moe_panels_serve(&kernels->panels, type, m) ? &kernels->panels : NULL;
+}
+
+/// Rows of a group of a matrix [n, k] that is interleaved for these kernels; 0: they have none for it.
+static inline int32_t moe_interleaved_group(const moe_kernels *kernels, int32_t type, int64_t n, int64_t k) {
+    const int32_t rows = kernels->interleaved_rows;
+    if (type < 0 || type >= MOE_INTERLEAVED || !moe_traits(MOE_INTERLEAVED + type) || rows == 0) return 0;
+    return n % rows == 0 && k % MOE_CHUNK == 0 ? rows : 0;
 }
 
 /// The table in use, and one by name (see moe_kernels_limit); NULL when the CPU cannot run it.

@@ -14,7 +14,7 @@ static bool is_valid_matrix(enum moe_matmul_path path, const moe_kernels *kernel
         return false;
     }
     return type < MOE_INTERLEAVED ||
-        (path == MOE_PATH_NATIVE && kernels->few.multiply[type] && n % kernels->interleaved_rows == 0 && k % MOE_CHUNK == 0 &&
+        (path == MOE_PATH_NATIVE && moe_interleaved_group(kernels, type - MOE_INTERLEAVED, n, k) > 0 &&
          row_bytes == moe_row_bytes(type, k));
 }
 

@@ -10,8 +10,6 @@
 #include "matmul_internal.h"
 #include "row_kernels.h"
 
-// Bytes of packed weights, or float weights, that a unit works through once per group of activation rows: about half an L2.
-static const size_t unit_weight_bytes = 384 * 1024;
 // Units per worker: few enough to be cheap, many enough that the last one does not keep the others waiting.
 static const int64_t units_per_worker = 16;
 // Multiply-adds that take about as long as reading a byte of weights.
@@ -109,7 +107,7 @@ static row_groups groups_of(const moe_panels *panels, int32_t m) {
 /// As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
 /// Otherwise a group of rows passes over all panels of the unit.
 static bool panels_at_once(const moe_matmul_task *task) {
-    return (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= unit_weight_bytes;
+    return (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= MOE_UNIT_BYTES;
 }
 
 /// Bytes of a group's activations, gathered.
@@ -398,7 +396,7 @@ static int32_t unit_columns(const native_call *call, const moe_matmul_task *task
     if (task->m > 1) {
         const moe_panels *panels = panels_of(call, task, task->weight_type);
         const size_t bytes = panels ? panel_column_bytes(panels, task, task->weight_type) : task->row_bytes;
-        const size_t in_cache = panels ? panels->unit_bytes : unit_weight_bytes;
+        const size_t in_cache = panels ? panels->unit_bytes : MOE_UNIT_BYTES;
         const int64_t most = (int64_t)(in_cache / (bytes ? bytes : 1));
         columns = columns < most ? columns : most;
     }

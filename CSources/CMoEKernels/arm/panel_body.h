@@ -317,6 +317,6 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 }
 
 static void set_panel(moe_kernels *table) {
-    table->panels = (moe_panels){.pack = pack, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024};
+    table->panels = (moe_panels){.pack = pack, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = MOE_UNIT_BYTES};
     memset(table->panels.from, PANEL_FROM, sizeof table->panels.from);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AVX2: eight interleaved weight rows (interleave.c) times one to eight activation rows, and their panels for more.
+// AVX2: eight interleaved weight rows (interleave.c) times one to eight activation rows.
 //
 // A lane is a weight row: products add up in place, in 16 bits as long as they fit, and nothing has to be transposed. An activation's
 // 4 bytes go to all lanes by the load. Same bits as from rows that lie as in a file.
@@ -17,30 +17,7 @@
 
 #include "avx2.h"
 
-enum { GROUP = 8 };
-typedef __m256i integers;
-typedef __m256 floats;
-
-MOE_INLINE __m256i load_integers(const uint8_t *p) { return load256(p); }
-MOE_INLINE __m256 load_halves(const uint8_t *p) { return _mm256_cvtph_ps(load128(p)); }
-MOE_INLINE __m256i bytes_of(int value) { return _mm256_set1_epi8((char)value); }
-MOE_INLINE __m256i ints_of(int value) { return _mm256_set1_epi32(value); }
-MOE_INLINE __m256i common(__m256i a, __m256i b) { return _mm256_and_si256(a, b); }
-MOE_INLINE __m256i both(__m256i a, __m256i b) { return _mm256_or_si256(a, b); }
-MOE_INLINE __m256i bits_right(__m256i v, int n) { return _mm256_srl_epi16(v, _mm_cvtsi32_si128(n)); }
-MOE_INLINE __m256i bits_left(__m256i v, int n) { return _mm256_sll_epi16(v, _mm_cvtsi32_si128(n)); }
-MOE_INLINE __m256i bytes_right(__m256i v, int n) { return _mm256_srl_epi32(v, _mm_cvtsi32_si128(8 * n)); }
-MOE_INLINE __m256i low_nibbles(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
-MOE_INLINE __m256i high_nibbles(__m256i v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
-MOE_INLINE __m256i lowest_byte(__m256i v) { return _mm256_srai_epi32(_mm256_slli_epi32(v, 24), 24); }
-MOE_INLINE __m256 floats_of(__m256i v) { return _mm256_cvtepi32_ps(v); }
-MOE_INLINE __m256 times(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
-MOE_INLINE __m256 minus(__m256 v) { return _mm256_sub_ps(_mm256_setzero_ps(), v); }
-MOE_INLINE __m256i panel_weights(__m256i v, int offset) { return (void)offset, v; }
-MOE_INLINE void store_panel(void *p, __m256i v) { _mm256_store_si256(p, v); }
-MOE_INLINE void store_floats(float *p, __m256 v) { _mm256_store_ps(p, v); }
-
-#include "interleaved_weights.h"
+#include "interleaved_avx2.h"
 
 /// 256 elements of an activation row.
 typedef struct row_chunk {
@@ -121,17 +98,7 @@ MOE_INLINE __m256 add_block(__m256 lane, const few_type type, const block_weight
 
 MOE_INLINE block_weights prepared(const few_type type, block_weights w) { return (void)type, w; }
 
-MOE_INLINE __m256 sums_of_lanes(const __m256 l[8]) {
-    const __m256 even = _mm256_add_ps(_mm256_add_ps(l[0], l[4]), _mm256_add_ps(l[2], l[6]));
-    const __m256 odd = _mm256_add_ps(_mm256_add_ps(l[1], l[5]), _mm256_add_ps(l[3], l[7]));
-    return _mm256_add_ps(even, odd);
-}
-
 #include "interleaved_body.h"
-
-void moe_pack_interleaved_avx2(int32_t type, const uint8_t *rows, int64_t k, moe_ahead ahead, uint8_t *panel) {
-    pack_interleaved(type, rows, k, ahead, panel);
-}
 
 #pragma clang attribute pop
 

@@ -22,6 +22,7 @@
 #pragma STDC FP_CONTRACT OFF
 
 #include "avx2.h"
+#include "interleaved_avx2.h"
 
 enum { COLUMNS = 8, ROWS = 4, OFFSET_U5 = 16, OFFSET_BLOCK16 = 32 };
 
@@ -43,7 +44,6 @@ MOE_INLINE void store_pairs(float *out, __m256i pairs) {
 }
 
 typedef __m256i panel_vector;
-MOE_INLINE void store_panel(void *p, panel_vector v) { _mm256_store_si256((__m256i *)p, v); }
 
 // What panel_pack.h asks for.
 
@@ -55,14 +55,6 @@ MOE_INLINE int panel_offset(int32_t type) {
 
 MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m256i out[4]) { transpose_short_rows(rows, stride, out); }
 
-MOE_INLINE panel_vector bytes_of(int value) { return _mm256_set1_epi8((char)value); }
-MOE_INLINE panel_vector sum(panel_vector a, panel_vector b) { return _mm256_add_epi8(a, b); }
-MOE_INLINE panel_vector both(panel_vector a, panel_vector b) { return _mm256_or_si256(a, b); }
-MOE_INLINE panel_vector common(panel_vector a, panel_vector b) { return _mm256_and_si256(a, b); }
-MOE_INLINE panel_vector bits_left(panel_vector v, int n) { return _mm256_slli_epi16(v, n); }
-MOE_INLINE panel_vector bits_right(panel_vector v, int n) { return _mm256_srli_epi16(v, n); }
-MOE_INLINE panel_vector low_nibbles(panel_vector v) { return common(v, bytes_of(15)); }
-MOE_INLINE panel_vector high_nibbles(panel_vector v) { return common(bits_right(v, 4), bytes_of(15)); }
 MOE_INLINE panel_vector lookup(panel_vector indices, const int8_t *table) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(table)), indices);
 }
@@ -94,7 +86,7 @@ MOE_INLINE __m256 row_halves_q4_0(const uint8_t *w) { return halves_of_blocks(w,
 /// What the table has.
 static void pack_any(int32_t type, moe_unpack_fn unpack, const uint8_t *rows, size_t row_bytes, int32_t n, int64_t k, moe_ahead ahead,
                      uint8_t *panel) {
-    if (type >= MOE_INTERLEAVED) moe_pack_interleaved_avx2(type, rows, k, ahead, panel);
+    if (type >= MOE_INTERLEAVED) pack_interleaved(type, rows, k, ahead, panel);
     else pack(type, unpack, rows, row_bytes, n, k, ahead, panel);
 }
 
@@ -263,9 +255,9 @@ MOE_INLINE void panel_rows(const moe_type_traits traits, const uint8_t *panel, m
         for (int i = 0; i < m; i++) lanes[j][i] = sums[i];
     }
     for (int i = 0; i < m; i++) {
-        const __m256 even = _mm256_add_ps(_mm256_add_ps(lanes[0][i], lanes[4][i]), _mm256_add_ps(lanes[2][i], lanes[6][i]));
-        const __m256 odd = _mm256_add_ps(_mm256_add_ps(lanes[1][i], lanes[5][i]), _mm256_add_ps(lanes[3][i], lanes[7][i]));
-        _mm256_storeu_ps(out + i * MOE_TILE_COLUMNS, _mm256_add_ps(even, odd));
+        __m256 l[8];
+        for (int j = 0; j < 8; j++) l[j] = lanes[j][i];
+        _mm256_storeu_ps(out + i * MOE_TILE_COLUMNS, sums_of_lanes(l));
     }
 }
 
@@ -309,7 +301,7 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 
 void moe_set_panel_avx2(moe_kernels *table) {
     table->panels = (moe_panels){
-        .pack = pack_any, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
+        .pack = pack_any, .multiply = panel, .columns = COLUMNS, .rows = ROWS, .unit_bytes = MOE_UNIT_BYTES,
         .gathered_rows = ROWS, .gathered_block_bytes = sizeof(word_block),
     };
     // Measured, 2 threads on cold weights (AMD Zen 4 without AVX-512): rows from which on packing is paid back. What few_avx2.c

@@ -193,13 +193,13 @@ void moe_kernels_set_avx512amx(moe_kernels *table) {
     table->wide = (moe_panels){
         .pack = pack_parts, .multiply = panel, .columns = PARTS * COLUMNS, .rows = MOST_ROWS,
         // Gathering is paid for by many columns; who has AMX has a second-level cache of 2 MiB.
-        .unit_bytes = 3 * 384 * 1024, .gathered_rows = ROWS, .gathered_block_bytes = sizeof(gathered_block),
+        .unit_bytes = 3 * MOE_UNIT_BYTES, .gathered_rows = ROWS, .gathered_block_bytes = sizeof(gathered_block),
     };
     // Measured (Xeon of the Emerald Rapids family, a virtual machine). Blocks of 16 take two products where the others take one, and
     // gain nothing. Interleaved weights make two passes of few rows as fast.
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
-        table->wide.from[type] = traits && traits->kind == MOE_CLASS_BLOCK32 
+        table->wide.from[type] = traits && traits->kind == MOE_CLASS_BLOCK32
             ? (type < MOE_INTERLEAVED ? 12 : 2 * MOE_DOT_ROWS + 1) : MOE_NEVER;
         table->wide.gather[type] = gather;
     }

@@ -172,10 +172,11 @@ static void panel(int32_t type, const uint8_t *packed, int32_t n, moe_panel_inpu
 
 void moe_set_panel_avx512vnni(moe_kernels *table) {
     table->panels = (moe_panels){
-        .pack = pack_parts, .multiply = panel, .columns = PARTS * COLUMNS, .rows = ROWS, .unit_bytes = 384 * 1024,
+        .pack = pack_parts, .multiply = panel, .columns = PARTS * COLUMNS, .rows = ROWS, .unit_bytes = MOE_UNIT_BYTES,
     };
     // Measured (Xeon of the Emerald Rapids family): rows from which on packing is paid back. moe_few is as fast with eight rows, and has
-    // nothing to gain from more; interleaved weights keep it as fast with three times that. The others as measured against dot products (AMD Zen 5).
+    // nothing to gain from more; interleaved weights keep it as fast with three times that. The others as measured against dot products
+    // (AMD Zen 5).
     for (int type = 0; type < MOE_TYPE_SLOTS; type++) {
         const moe_type_traits *traits = moe_traits(type);
         if (type >= MOE_INTERLEAVED) table->panels.from[type] = type == MOE_INTERLEAVED + MOE_TYPE_Q6_K ? MOE_NEVER : 3 * MOE_DOT_ROWS;

@@ -18,7 +18,4 @@ void moe_set_interleaved_avx512vnni(moe_kernels *table);
 void moe_set_panel_avx512vnni(moe_kernels *table);
 void moe_set_quantize_avx512vnni(moe_kernels *table);
 
-/// A group of interleaved rows -> a panel of panel_avx2.c.
-void moe_pack_interleaved_avx2(int32_t type, const uint8_t *rows, int64_t k, moe_ahead ahead, uint8_t *panel);
-
 #endif
