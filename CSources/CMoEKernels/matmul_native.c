@@ -94,14 +94,17 @@ static size_t panel_column_bytes(const moe_panels *panels, const moe_matmul_task
     return moe_panel_bytes(moe_traits(type), panels->columns, task->k) / (size_t)panels->columns;
 }
 
-/// Groups of activation rows as equal as can be: a last group of one row would cost half as much as a full one.
+/// Groups of activation rows as equal as can be: a last group of one row would cost half as much as a full one. Where a group is of
+/// several tiles, of whole ones: a tile that is not full costs about as much as one that is.
 typedef struct row_groups {
     int32_t count, rows;
 } row_groups;
 
 static row_groups groups_of(const moe_panels *panels, int32_t m) {
     const int32_t count = (m + panels->rows - 1) / panels->rows;
-    return (row_groups){count, (m + count - 1) / count};
+    const int32_t equal = (m + count - 1) / count;
+    const int32_t tile = panels->gathered_rows > 0 && panels->gathered_rows < panels->rows ? panels->gathered_rows : 1;
+    return (row_groups){count, (equal + tile - 1) / tile * tile};
 }
 
 /// As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
