@@ -68,9 +68,6 @@ static void gather(const moe_act_chunk *const *x, int32_t m, int64_t k, uint8_t 
 #define TILE_X 0    // [rows][32] activations
 #define TILE_W 1    // [8][16][4] weights
 #define TILE_SUM 2  // [rows][16] int32
-// Of half the rows: the multiplier's time goes by rows.
-#define HALF_X 3
-#define HALF_SUM 4
 
 /// What LDTILECFG reads (Intel's manual, volume 1, 18.3).
 typedef struct tile_configuration {
@@ -84,10 +81,9 @@ _Static_assert(sizeof(tile_configuration) == 64, "as the instruction reads it");
 MOE_INLINE void configure(void) {
     tile_configuration c = {.palette = 1};
     c.rows[TILE_X] = c.rows[TILE_SUM] = ROWS;
-    c.rows[HALF_X] = c.rows[HALF_SUM] = ROWS / 2;
     c.rows[TILE_W] = 8;
-    c.row_bytes[TILE_X] = c.row_bytes[HALF_X] = 32;
-    c.row_bytes[TILE_W] = c.row_bytes[TILE_SUM] = c.row_bytes[HALF_SUM] = 64;
+    c.row_bytes[TILE_X] = 32;
+    c.row_bytes[TILE_W] = c.row_bytes[TILE_SUM] = 64;
     _tile_loadconfig(&c);
 }
 
@@ -96,17 +92,9 @@ typedef struct products {
     _Alignas(64) int32_t sums[ROWS][COLUMNS];
 } products;
 
-/// `few`: only the first half of the rows.
-MOE_INLINE void multiply(const uint8_t *block, const gathered_block *x, bool few, products *out) {
-    _tile_loadd(TILE_W, block, 64);
-    if (few) {
-        _tile_loadd(HALF_X, x->q, 32);
-        _tile_zero(HALF_SUM);
-        _tile_dpbssd(HALF_SUM, HALF_X, TILE_W);
-        _tile_stored(HALF_SUM, out->sums, 64);
-        return;
-    }
+MOE_INLINE void multiply(const uint8_t *block, const gathered_block *x, products *out) {
     _tile_loadd(TILE_X, x->q, 32);
+    _tile_loadd(TILE_W, block, 64);
     _tile_zero(TILE_SUM);
     _tile_dpbssd(TILE_SUM, TILE_X, TILE_W);
     _tile_stored(TILE_SUM, out->sums, 64);
@@ -170,7 +158,7 @@ MOE_INLINE void panel_rows(bool has_min, const uint8_t *panel, int parts, const 
                 const gathered_block *activations = x + (tile * 8 + j) * chunks;
                 fetch_part(&fetch);
                 for (int64_t c = 0; c < count; c++, block += block_bytes, activations++) {
-                    multiply(block, activations, few, &under_way[parity]);
+                    multiply(block, activations, &under_way[parity]);
                     parity ^= 1;
                     add_block(&before, has_min, &under_way[parity], sums);
                     before = (position){block, activations, c + 1 == count ? lanes[tile][p][j] : NULL, few};
