@@ -7,7 +7,7 @@ import MoEModel
 ///
 /// Example: a row uses 20 weights outside of experts, an expert has 10. A row with 2 experts counts 40, one with 8 counts 100: of a step
 /// of 14 ms they pay 4 and 10.
-struct StepShares {
+package struct StepShares {
     /// Weights of all layers that every row uses.
     let row: Double
     /// Of the output head, for a row whose logits are wanted.
@@ -15,9 +15,9 @@ struct StepShares {
     /// Of one expert.
     let expert: Double
 
-    init(row: Double, head: Double, expert: Double) { (self.row, self.head, self.expert) = (row, head, expert) }
+    package init(row: Double, head: Double, expert: Double) { (self.row, self.head, self.expert) = (row, head, expert) }
 
-    init(_ configuration: ModelConfiguration) {
+    package init(_ configuration: ModelConfiguration) {
         let d = Double(configuration.hiddenSize)
         let attention = configuration.attention
         let projections = 2 * d * Double((attention.heads + attention.kvHeads) * attention.headDim)
@@ -36,7 +36,7 @@ struct StepShares {
     }
 
     /// - Parameter evaluations: (row, layer, expert) triples.
-    func weight(rows: Int, logits: Int, evaluations: Int) -> Double {
+    package func weight(rows: Int, logits: Int, evaluations: Int) -> Double {
         Double(rows) * row + Double(logits) * head + Double(evaluations) * expert
     }
 }
