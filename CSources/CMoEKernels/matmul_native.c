@@ -18,6 +18,9 @@ static const int64_t products_per_byte = 16;
 // some 50 KiB, and what others wrote has to come from their caches. Measured with rows of 256 weights on two cores of Emerald Rapids.
 static const int64_t serial_cost = 80 * 1024;
 static const int64_t serial_quantize_elements = 16 * 1024;
+static const int64_t serial_gather_bytes = 64 * 1024;
+// A task of less than this part of a call is mostly computed in one run of units: whoever does gathers into its own caches.
+static const int64_t shared_part_of_call = 8;
 
 /// Tasks that read the same matrix of activations; their rows are quantised once.
 typedef struct activation_group {
@@ -34,10 +37,21 @@ typedef struct activation_slot {
     moe_act_chunk *quantised;
 } activation_slot;
 
+/// Activations of a task, gathered for panels once; tasks that follow each other and read the same rows share them.
+typedef struct shared_rows {
+    const moe_matmul_task *task;
+    const moe_panels *panels;
+    moe_gather_fn gather;
+    int32_t group;
+    int64_t first_part;  // work: so many parts of others lie before
+    size_t offset;       // of the memory
+} shared_rows;
+
 typedef struct task_plan {
     int64_t first_unit;
     int32_t unit_columns;
-    int32_t group;  // -1: float weights
+    int32_t group;   // -1: float weights
+    int32_t shared;  // -1: who computes a unit gathers
 } task_plan;
 
 /// Memory of one worker.
@@ -56,7 +70,10 @@ typedef struct native_call {
     activation_group *groups;
     int32_t *map;
     activation_slot *slots;
-    int64_t slot_count, unit_count;
+    shared_rows *shared;
+    uint8_t *shared_memory;
+    int32_t shared_count;
+    int64_t slot_count, part_count, unit_count;
     worker_scratch *scratch;  // one per worker
     moe_work_counter work;
 } native_call;
@@ -65,17 +82,22 @@ typedef struct native_call {
 typedef struct native_unit {
     const native_call *call;
     const moe_matmul_task *task;
-    int32_t group, begin, end;
+    const task_plan *plan;
+    int32_t begin, end;
     worker_scratch scratch;
     moe_ahead after;            // what is most likely read next
     moe_gather_fn gathered;     // who gathered the activations; NULL: nobody yet
 } native_unit;
 
-static const moe_act_chunk *activations(const native_unit *unit, int32_t i) {
-    const native_call *call = unit->call;
-    const activation_group *group = &call->groups[unit->group];
-    return call->slots[call->map[group->first_in_map + moe_task_input_row(unit->task, i)]].quantised;
+static const moe_act_chunk *activation_row(const native_call *call, int32_t group, const moe_matmul_task *task, int32_t i) {
+    return call->slots[call->map[call->groups[group].first_in_map + moe_task_input_row(task, i)]].quantised;
 }
+
+static const moe_act_chunk *activations(const native_unit *unit, int32_t i) {
+    return activation_row(unit->call, unit->plan->group, unit->task, i);
+}
+
+static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 static bool is_float(int32_t type) { return moe_traits(type)->kind == MOE_CLASS_FLOAT; }
 
@@ -118,7 +140,18 @@ static size_t gathered_group_bytes(const moe_panels *panels, const moe_matmul_ta
     return moe_gathered_bytes(panels, groups_of(panels, task->m).rows, task->k);
 }
 
-/// Bytes of gathered activations that a unit holds.
+/// What is gathered by one call: a tile of rows, or a group where that is less.
+static int32_t part_rows(const moe_panels *panels, int32_t m) { return least(groups_of(panels, m).rows, panels->gathered_rows); }
+
+/// The activations of a group of rows that were gathered for all workers; NULL: they were not.
+static const uint8_t *shared_group(const native_unit *unit, const moe_panels *panels, int32_t group) {
+    if (unit->plan->shared < 0) return NULL;
+    const shared_rows *shared = &unit->call->shared[unit->plan->shared];
+    if (shared->gather != panels->gather[unit->task->weight_type]) return NULL;
+    return unit->call->shared_memory + shared->offset + (size_t)group * gathered_group_bytes(panels, unit->task);
+}
+
+/// Bytes of gathered activations in a worker's scratch.
 static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *task, int32_t type) {
     if (!panels->gather[type]) return 0;
     return (panels_at_once(task) ? (size_t)groups_of(panels, task->m).count : 1) * gathered_group_bytes(panels, task);
@@ -146,8 +179,6 @@ static void store_tile(const moe_matmul_task *task, const float *tile, int32_t i
         }
     }
 }
-
-static inline int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 static const uint8_t *weight_row(const moe_matmul_task *task, int32_t column) {
     return (const uint8_t *)task->weights + (size_t)column * task->row_bytes;
@@ -229,20 +260,28 @@ static void compute_few(const native_unit *unit) {
     }
 }
 
-/// Activation rows i...i + m - 1, gathered into `memory` if the panels want that.
-static moe_panel_input panel_input(const native_unit *unit, const moe_panels *panels, int32_t i, int32_t m,
-                                   const moe_act_chunk **rows, uint8_t *memory) {
+/// A group of activation rows. The panels may want it gathered: for all workers, or in this one's scratch, where all groups lie if
+/// panels are used at once.
+static moe_panel_input panel_input(const native_unit *unit, const moe_panels *panels, int32_t group, const moe_act_chunk **rows) {
+    const moe_matmul_task *task = unit->task;
+    const uint8_t *shared = shared_group(unit, panels, group);
+    if (shared) return (moe_panel_input){.gathered = shared};
+    const moe_gather_fn gather = panels->gather[task->weight_type];
+    uint8_t *memory = unit->scratch.gathered;
+    if (gather && panels_at_once(task)) memory += (size_t)group * gathered_group_bytes(panels, task);
+    if (gather && gather == unit->gathered) return (moe_panel_input){.gathered = memory};
+    const int32_t i = group * groups_of(panels, task->m).rows, m = least(groups_of(panels, task->m).rows, task->m - i);
     for (int32_t r = 0; r < m; r++) rows[r] = activations(unit, i + r);
-    const moe_gather_fn gather = panels->gather[unit->task->weight_type];
     if (!gather) return (moe_panel_input){.rows = rows};
-    gather(rows, m, unit->task->k, memory);
+    gather(rows, m, task->k, memory);
     return (moe_panel_input){.gathered = memory};
 }
 
-/// Activation rows i...i + m - 1 times one packed panel: columns j...j + n - 1.
-static void compute_panel(const native_unit *unit, const moe_panels *panels, moe_panel_input x, int32_t i, int32_t m, int32_t j,
-                          int32_t n, const uint8_t *panel, moe_ahead ahead) {
+/// A group of activation rows times one packed panel: columns j...j + n - 1.
+static void compute_panel(const native_unit *unit, const moe_panels *panels, moe_panel_input x, int32_t group, int32_t j, int32_t n,
+                          const uint8_t *panel, moe_ahead ahead) {
     const moe_matmul_task *task = unit->task;
+    const int32_t rows = groups_of(panels, task->m).rows, i = group * rows, m = least(rows, task->m - i);
     float tile[MOE_PANEL_ROWS * MOE_TILE_COLUMNS];
     panels->multiply(task->weight_type, panel, n, x, m, task->k, ahead, tile);
     store_tile(task, tile, i, m, j, n);
@@ -252,25 +291,18 @@ static void compute_panel(const native_unit *unit, const moe_panels *panels, moe
 static void compute_panels_at_once(const native_unit *unit, const moe_panels *panels) {
     const moe_matmul_task *task = unit->task;
     const int32_t type = task->weight_type, end = unit->end, columns = panels->columns;
-    const row_groups groups = groups_of(panels, task->m);
+    const int32_t groups = groups_of(panels, task->m).count, parts = groups + 1;
     const moe_act_chunk *rows[MOE_PANEL_ROWS];
-    const moe_gather_fn gather = panels->gather[type];
-    uint8_t *gathered = unit->scratch.gathered;
-    for (int32_t g = 0; gather && unit->gathered != gather && g < groups.count; g++) {
-        const int32_t i = g * groups.rows;
-        panel_input(unit, panels, i, least(groups.rows, task->m - i), rows, gathered + (size_t)g * gathered_group_bytes(panels, task));
-    }
+    native_unit later = *unit;
+    later.gathered = panels->gather[type];
     for (int32_t j = unit->begin; j < end; j += columns) {
-        const int32_t n = least(columns, end - j), parts = groups.count + 1;
+        const int32_t n = least(columns, end - j);
         const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
         panels->pack(type, unit->call->kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
                      moe_ahead_part(next, 0, parts), unit->scratch.panels);
-        for (int32_t g = 0; g < groups.count; g++) {
-            const int32_t i = g * groups.rows, m = least(groups.rows, task->m - i);
-            const moe_panel_input x = gather
-                ? (moe_panel_input){.gathered = gathered + (size_t)g * gathered_group_bytes(panels, task)}
-                : panel_input(unit, panels, i, m, rows, NULL);
-            compute_panel(unit, panels, x, i, m, j, n, unit->scratch.panels, moe_ahead_part(next, g + 1, parts));
+        for (int32_t g = 0; g < groups; g++) {
+            const moe_panel_input x = panel_input(j == unit->begin ? unit : &later, panels, g, rows);
+            compute_panel(unit, panels, x, g, j, n, unit->scratch.panels, moe_ahead_part(next, g + 1, parts));
         }
     }
 }
@@ -286,14 +318,12 @@ static void compute_panels_in_turn(const native_unit *unit, const moe_panels *pa
         const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
         panels->pack(type, unit->call->kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, next, packed);
     }
-    const int32_t rows = groups_of(panels, task->m).rows;
-    for (int32_t i = 0; i < task->m; i += rows) {
-        const int32_t m = least(rows, task->m - i);
-        const moe_act_chunk *pointers[MOE_PANEL_ROWS];
-        const moe_panel_input x = panel_input(unit, panels, i, m, pointers, unit->scratch.gathered);
+    for (int32_t g = 0; g < groups_of(panels, task->m).count; g++) {
+        const moe_act_chunk *rows[MOE_PANEL_ROWS];
+        const moe_panel_input x = panel_input(unit, panels, g, rows);
         packed = unit->scratch.panels;
         for (int32_t j = unit->begin; j < end; j += columns, packed += panel_bytes) {
-            compute_panel(unit, panels, x, i, m, j, least(columns, end - j), packed, (moe_ahead){NULL, 0});
+            compute_panel(unit, panels, x, g, j, least(columns, end - j), packed, (moe_ahead){NULL, 0});
         }
     }
 }
@@ -330,7 +360,7 @@ static moe_gather_fn compute_unit(const native_call *call, int32_t index, int64_
     const moe_panels *panels = panels_of(call, task, task->weight_type);
     const int32_t columns = panels ? panels->columns : MOE_TILE_COLUMNS;
     const moe_ahead next = weights_of(task, begin + (is_last ? call->workers : 1) * (int64_t)plan->unit_columns, columns, task->n);
-    native_unit unit = {call, task, plan->group, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next, before};
+    native_unit unit = {call, task, plan, (int32_t)begin, last < task->n ? (int32_t)last : task->n, scratch, next, before};
     moe_matmul_task up;
     if (task->up) {
         up = moe_up_task(task);
@@ -365,6 +395,23 @@ static void compute_worker(void *context, int32_t worker, int32_t workers) {
             }
             gathered = compute_unit(call, task, unit, unit + 1 == run.first + run.count, call->scratch[worker], gathered);
         }
+    }
+}
+
+static void gather_worker(void *context, int32_t worker, int32_t workers) {
+    (void)worker, (void)workers;
+    native_call *call = context;
+    int32_t index = 0;  // parts are taken in ascending order
+    for (int64_t part; (part = moe_work_take(&call->work)) < call->part_count;) {
+        while (index + 1 < call->shared_count && call->shared[index + 1].first_part <= part) index++;
+        const shared_rows *shared = &call->shared[index];
+        const moe_matmul_task *task = shared->task;
+        const int32_t rows = part_rows(shared->panels, task->m), own = (int32_t)(part - shared->first_part);
+        const int32_t i = own * rows, m = least(rows, task->m - i);
+        const moe_act_chunk *x[MOE_PANEL_ROWS];
+        for (int32_t r = 0; r < m; r++) x[r] = activation_row(call, shared->group, task, i + r);
+        shared->gather(x, m, task->k,
+                       call->shared_memory + shared->offset + (size_t)own * moe_gathered_bytes(shared->panels, rows, task->k));
     }
 }
 
@@ -411,13 +458,39 @@ static int32_t unit_columns(const native_call *call, const moe_matmul_task *task
 
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
-/// Bytes of the parts of a worker's scratch.
+/// Bytes of the parts of a worker's scratch, and of what all workers share.
 typedef struct scratch_sizes {
     size_t panels, gathered, ups;
+    size_t shared;
 } scratch_sizes;
 
-static void size_panels(const native_call *call, const moe_matmul_task *task, int32_t type, int32_t columns,
+/// Whether the activations of a task, gathered for all workers, are also another's: as long as q, k and v have one input.
+static bool same_rows(const shared_rows *shared, const moe_matmul_task *task, int32_t group, moe_gather_fn gather) {
+    return shared->gather == gather && shared->group == group && shared->task->m == task->m &&
+           shared->task->input_rows == task->input_rows;
+}
+
+/// Has the activations of a task gathered for all workers, if its panels want that and it would be done several times over.
+static void plan_shared(native_call *call, int32_t index, scratch_sizes *sizes) {
+    const moe_matmul_task *task = &call->tasks[index];
+    task_plan *plan = &call->plans[index];
+    plan->shared = -1;
+    const moe_panels *panels = panels_of(call, task, task->weight_type);
+    const moe_gather_fn gather = panels ? panels->gather[task->weight_type] : NULL;
+    const int64_t units = (index + 1 < call->count ? call->plans[index + 1].first_unit : call->unit_count) - plan->first_unit;
+    if (!gather || units == 1 || (panels_at_once(task) && units < call->unit_count / shared_part_of_call)) return;
+    if (call->shared_count == 0 || !same_rows(&call->shared[call->shared_count - 1], task, plan->group, gather)) {
+        const int32_t rows = part_rows(panels, task->m), parts = (task->m + rows - 1) / rows;
+        call->shared[call->shared_count++] = (shared_rows){task, panels, gather, plan->group, call->part_count, sizes->shared};
+        call->part_count += parts;
+        sizes->shared += (size_t)parts * moe_gathered_bytes(panels, rows, task->k);
+    }
+    plan->shared = call->shared_count - 1;
+}
+
+static void size_panels(const native_call *call, const task_plan *plan, const moe_matmul_task *task, int32_t type,
                         scratch_sizes *sizes) {
+    const int32_t columns = plan->unit_columns;
     const moe_panels *panels = panels_of(call, task, type);
     if (!panels) {
         const int32_t m = least(task->m, MOE_DOT_ROWS);
@@ -426,6 +499,7 @@ static void size_panels(const native_call *call, const moe_matmul_task *task, in
     }
     const size_t padded = (size_t)(columns + panels->columns - 1) / (size_t)panels->columns * (size_t)panels->columns;
     sizes->panels = most(sizes->panels, padded * panel_column_bytes(panels, task, type));
+    if (plan->shared >= 0 && call->shared[plan->shared].gather == panels->gather[type]) return;
     sizes->gathered = most(sizes->gathered, gathered_bytes(panels, task, type));
 }
 
@@ -434,17 +508,23 @@ static int64_t plan_units(native_call *call, int32_t workers, scratch_sizes *siz
     for (int32_t t = 0; t < call->count; t++) cost += call->tasks[t].n * column_cost(&call->tasks[t]);
     const int64_t unit_cost = cost / (workers * units_per_worker);
     *sizes = (scratch_sizes){0};
-    call->unit_count = 0;
+    call->unit_count = call->part_count = 0;
+    call->shared_count = 0;
     for (int32_t t = 0; t < call->count; t++) {
         const moe_matmul_task *task = &call->tasks[t];
-        const int32_t columns = unit_columns(call, task, unit_cost);
-        call->plans[t].unit_columns = columns;
-        call->plans[t].first_unit = call->unit_count;
-        call->unit_count += ((int64_t)task->n + columns - 1) / columns;
-        size_panels(call, task, task->weight_type, columns, sizes);
+        task_plan *plan = &call->plans[t];
+        plan->unit_columns = unit_columns(call, task, unit_cost);
+        plan->first_unit = call->unit_count;
+        call->unit_count += ((int64_t)task->n + plan->unit_columns - 1) / plan->unit_columns;
+    }
+    for (int32_t t = 0; t < call->count; t++) {
+        const moe_matmul_task *task = &call->tasks[t];
+        const task_plan *plan = &call->plans[t];
+        plan_shared(call, t, sizes);
+        size_panels(call, plan, task, task->weight_type, sizes);
         if (!task->up) continue;
-        size_panels(call, task, task->up_type, columns, sizes);
-        sizes->ups = most(sizes->ups, (size_t)columns * (size_t)task->m * sizeof(float));
+        size_panels(call, plan, task, task->up_type, sizes);
+        sizes->ups = most(sizes->ups, (size_t)plan->unit_columns * (size_t)task->m * sizeof(float));
     }
     return cost;
 }
@@ -538,6 +618,7 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
         table = take(base, &used, ((size_t)mask + 1) * sizeof *table);
         call.map = take(base, &used, map_entries * sizeof *call.map);
         call.slots = take(base, &used, slots * sizeof *call.slots);
+        call.shared = take(base, &used, n * sizeof *call.shared);
         if (pass == 0 && !(base = moe_pool_scratch(pool, workers, used))) return -1;
     }
     const int64_t chunks = plan_activations(&call, table, mask);
@@ -554,7 +635,10 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
             scratch->panels = take(memory, &used, sizes.panels);
             scratch->gathered = take(memory, &used, sizes.gathered);
             scratch->ups = take(memory, &used, sizes.ups);
-            if (w == 0) quantised = take(memory, &used, (size_t)chunks * sizeof(moe_act_chunk));
+            if (w == 0) {
+                quantised = take(memory, &used, (size_t)chunks * sizeof(moe_act_chunk));
+                call.shared_memory = take(memory, &used, sizes.shared);
+            }
             if (pass == 0 && used > 0 && !(memory = moe_pool_scratch(pool, w, used))) return -1;
         }
     }
@@ -567,6 +651,7 @@ int32_t moe_matmul_native(moe_pool *pool, const moe_kernels *kernels, const moe_
             elements += call.slots[s].k;
         }
         run(pool, quantize_worker, &call, elements < serial_quantize_elements);
+        if (call.part_count > 0) run(pool, gather_worker, &call, (int64_t)sizes.shared < serial_gather_bytes);
     }
     run(pool, compute_worker, &call, cost < serial_cost || call.unit_count < 2);
     return 0;

@@ -168,6 +168,43 @@ import Testing
         for index in expected.indices where !expected[index].isEmpty { #expect(outputs[index].bits == expected[index]) }
     }
 
+    /// Queries, keys and values: tasks of many rows that read the same activations, beside others that do not. Kernels that lay
+    /// activations side by side do it once for all of the first.
+    @Test(arguments: availableISAs) func tasksOfTheSameRows(isa: String) throws {
+        let (k, m) = (512, 70)
+        let inputs = [UInt64(51), 52].map { randomActivations(rows: m, k: k, seed: $0) }
+        let pool = try ThreadPool(threads: 2)
+        let sizes: [(type: ElementType, n: Int, input: Int, rows: Int)] = [
+            (.q4K, 130, 0, m), (.q4_0, 40, 0, m), (.q6K, 33, 0, m), (.q8_0, 90, 1, m), (.q4K, 64, 1, m), (.q4K, 65, 1, 33),
+        ]
+        let weights = sizes.enumerated().map { RandomWeights($1.type, n: $1.n, k: k, seed: UInt64(53 + $0)) }
+        let expected = try zip(weights, sizes).map { weights, size in
+            try product(
+                weights, inputs[size.input], rows: (0..<Int32(size.rows)).map { $0 }, m: size.rows, isa: isa, pool: pool
+            ).output.bits
+        }
+        var output = [Float](repeating: .nan, count: sizes.reduce(0) { $0 + $1.n * $1.rows })
+        let result = inputs[0].withUnsafeBufferPointer { first in
+            inputs[1].withUnsafeBufferPointer { second in
+                output.withUnsafeMutableBufferPointer { output in
+                    var next = output.baseAddress!
+                    let tasks = zip(weights, sizes).map { weights, size in
+                        defer { next += size.n * size.rows }
+                        let matrix = weights.matrix
+                        return moe_matmul_task(
+                            weights: matrix.pointer, input: [first, second][size.input].baseAddress, input_rows: nil,
+                            output: next, bias: nil, evaluations: nil, row_bytes: matrix.rowBytes, input_stride: Int64(k),
+                            output_stride: Int64(size.n), weight_type: matrix.type.id, m: Int32(size.rows),
+                            n: Int32(size.n), k: Int32(k), up: nil, up_bias: nil, up_row_bytes: 0, up_type: 0)
+                    }
+                    return moe_matmul_isa(pool.handle, isa, tasks, Int32(tasks.count))
+                }
+            }
+        }
+        #expect(result == 0)
+        #expect(output.bits == expected.flatMap { $0 })
+    }
+
     /// Each computed row is counted once, whatever the number of columns, units and threads.
     @Test func evaluationsCountComputedRows() throws {
         let pool = try ThreadPool(threads: 3)
