@@ -136,6 +136,19 @@ MOE_INLINE __m256i without_offset(__m256i integers, int log2_offset, __m256i bia
     return _mm256_add_epi32(integers, _mm256_srai_epi32(bias, 7 - log2_offset));
 }
 
+/// Rows side by side, of which the compiler knows nothing more: else it keeps a pointer to each of them, in memory, and counts all of
+/// them on, which took an eighth of the time of packing a panel.
+typedef struct strided_rows {
+    const uint8_t *first;
+    size_t stride;
+} strided_rows;
+
+MOE_INLINE strided_rows strided(const void *first, size_t stride) {
+    strided_rows rows = {first, stride};
+    __asm__("" : "+r"(rows.first), "+r"(rows.stride));
+    return rows;
+}
+
 /// What of a moe_ahead has been fetched, and by how much that grows with each of `parts` parts of the work.
 typedef struct moe_fetching {
     const uint8_t *at, *until, *end;

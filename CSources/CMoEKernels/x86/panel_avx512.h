@@ -15,12 +15,12 @@ enum { COLUMNS = 16, PARTS = 2 };
 
 /// Sixteen rows of 32 bytes, `stride` apart -> eight vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose(const void *rows, size_t stride, __m512i out[8]) {
-    const uint8_t *p = rows;
+    const strided_rows in = strided(rows, stride);
     __m512i r[8], pairs[8], quads[8];
     for (size_t i = 0; i < 8; i++) {
         // Vectors 0...3 hold rows i and i + 4, vectors 4...7 rows i + 4 and i + 8: what the last step needs.
         const size_t low = i < 4 ? i : i + 4;
-        r[i] = two_halves(load256(p + low * stride), load256(p + (low + 4) * stride));
+        r[i] = two_halves(load256(in.first + low * in.stride), load256(in.first + (low + 4) * in.stride));
     }
     for (int i = 0; i < 4; i++) {
         pairs[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
@@ -51,9 +51,9 @@ MOE_INLINE int panel_offset(int32_t type) { return (void)type, WEIGHT_SHIFT; }
 
 /// Sixteen rows of 16 bytes, `stride` apart -> four vectors: the i-th 4 bytes of every row.
 MOE_INLINE void transpose_quarters(const void *rows, size_t stride, __m512i out[4]) {
-    const uint8_t *p = rows;
+    const strided_rows in = strided(rows, stride);
     __m512i r[4];
-    for (size_t i = 0; i < 4; i++) r[i] = four_quarters(p + i * stride, 4 * stride);
+    for (size_t i = 0; i < 4; i++) r[i] = four_quarters(in.first + i * in.stride, 4 * in.stride);
     const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
     const __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
     out[0] = _mm512_unpacklo_epi64(a, c);
