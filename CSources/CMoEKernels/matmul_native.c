@@ -19,7 +19,7 @@ static const int64_t products_per_byte = 16;
 static const int64_t serial_cost = 80 * 1024;
 static const int64_t serial_quantize_elements = 16 * 1024;
 static const int64_t serial_gather_bytes = 64 * 1024;
-// A task of less than this part of a call is mostly computed in one run of units: whoever does gathers into its own caches.
+// A smaller part of a call than one of so many is mostly computed in one run of units, by a worker that gathers into its own caches.
 static const int64_t shared_part_of_call = 8;
 
 /// Tasks that read the same matrix of activations; their rows are quantised once.
@@ -464,7 +464,7 @@ typedef struct scratch_sizes {
     size_t shared;
 } scratch_sizes;
 
-/// Whether the activations of a task, gathered for all workers, are also another's: as long as q, k and v have one input.
+/// Whether the activations that were gathered for one task are this one's too, as those of queries are of keys and values.
 static bool same_rows(const shared_rows *shared, const moe_matmul_task *task, int32_t group, moe_gather_fn gather) {
     return shared->gather == gather && shared->group == group && shared->task->m == task->m &&
            shared->task->input_rows == task->input_rows;
