@@ -39,11 +39,15 @@ import Testing
         terminal.send("/show\r")
         #expect(await terminal.expect("user: Hello, who are you?"))
         #expect(await terminal.expect("assistant: "))
-        // Ctrl-C with text throws the text away; twice without text ends.
+        #expect(await terminal.reads())
+        // Ctrl-C with text throws the text away; twice without text ends. Each waits for the prompt: between two of them, Ctrl-C is a
+        // signal to a program that has nothing to stop.
         terminal.send("abc\u{3}")
         #expect(await terminal.expect("^C"))
+        #expect(await terminal.expect("> "))
         terminal.send("\u{3}")
         #expect(await terminal.expect("Ctrl-C once more ends"))
+        #expect(await terminal.expect("> "))
         terminal.send("\u{3}")
         #expect(await terminal.exitCode() == 130)
         #expect(terminal.isAsBefore)
