@@ -43,6 +43,7 @@ typedef struct shared_rows {
     const moe_panels *panels;
     moe_gather_fn gather;
     int32_t group;
+    int32_t part_rows;   // gathered by one call: a tile, or a group where that is less
     int64_t first_part;  // work: so many parts of others lie before
     size_t offset;       // of the memory
 } shared_rows;
@@ -120,13 +121,25 @@ static size_t panel_column_bytes(const moe_panels *panels, const moe_matmul_task
 /// several tiles, of whole ones: a tile that is not full costs about as much as one that is.
 typedef struct row_groups {
     int32_t count, rows;
+    size_t gathered;  // bytes of a group; 0: it is read where it is
 } row_groups;
 
-static row_groups groups_of(const moe_panels *panels, int32_t m) {
-    const int32_t count = (m + panels->rows - 1) / panels->rows;
-    const int32_t equal = (m + count - 1) / count;
+static row_groups groups_of(const moe_panels *panels, const moe_matmul_task *task, int32_t type) {
+    const int32_t count = (task->m + panels->rows - 1) / panels->rows;
+    const int32_t equal = (task->m + count - 1) / count;
     const int32_t tile = panels->gathered_rows > 0 && panels->gathered_rows < panels->rows ? panels->gathered_rows : 1;
-    return (row_groups){count, (equal + tile - 1) / tile * tile};
+    const int32_t rows = (equal + tile - 1) / tile * tile;
+    return (row_groups){count, rows, panels->gather[type] ? moe_gathered_bytes(panels, rows, task->k) : 0};
+}
+
+typedef struct row_group {
+    int32_t first, rows;
+    size_t offset;  // where all groups are gathered
+} row_group;
+
+static row_group group_at(const row_groups *groups, const moe_matmul_task *task, int32_t index) {
+    const int32_t first = index * groups->rows;
+    return (row_group){first, least(groups->rows, task->m - first), (size_t)index * groups->gathered};
 }
 
 /// As long as all activations stay in the second-level cache, each panel is used at once, while it is in the first.
@@ -135,26 +148,18 @@ static bool panels_at_once(const moe_matmul_task *task) {
     return (size_t)task->m * (size_t)moe_chunks(task->k) * sizeof(moe_act_chunk) <= MOE_UNIT_BYTES;
 }
 
-/// Bytes of a group's activations, gathered.
-static size_t gathered_group_bytes(const moe_panels *panels, const moe_matmul_task *task) {
-    return moe_gathered_bytes(panels, groups_of(panels, task->m).rows, task->k);
-}
-
-/// What is gathered by one call: a tile of rows, or a group where that is less.
-static int32_t part_rows(const moe_panels *panels, int32_t m) { return least(groups_of(panels, m).rows, panels->gathered_rows); }
-
 /// The activations of a group of rows that were gathered for all workers; NULL: they were not.
-static const uint8_t *shared_group(const native_unit *unit, const moe_panels *panels, int32_t group) {
+static const uint8_t *shared_group(const native_unit *unit, const moe_panels *panels, row_group group) {
     if (unit->plan->shared < 0) return NULL;
     const shared_rows *shared = &unit->call->shared[unit->plan->shared];
     if (shared->gather != panels->gather[unit->task->weight_type]) return NULL;
-    return unit->call->shared_memory + shared->offset + (size_t)group * gathered_group_bytes(panels, unit->task);
+    return unit->call->shared_memory + shared->offset + group.offset;
 }
 
 /// Bytes of gathered activations in a worker's scratch.
 static size_t gathered_bytes(const moe_panels *panels, const moe_matmul_task *task, int32_t type) {
-    if (!panels->gather[type]) return 0;
-    return (panels_at_once(task) ? (size_t)groups_of(panels, task->m).count : 1) * gathered_group_bytes(panels, task);
+    const row_groups groups = groups_of(panels, task, type);
+    return (panels_at_once(task) ? (size_t)groups.count : 1) * groups.gathered;
 }
 
 /// Who has gathered all activations of a task when one of its matrices is multiplied; NULL: nobody, or not all at once.
@@ -262,47 +267,47 @@ static void compute_few(const native_unit *unit) {
 
 /// A group of activation rows. The panels may want it gathered: for all workers, or in this one's scratch, where all groups lie if
 /// panels are used at once.
-static moe_panel_input panel_input(const native_unit *unit, const moe_panels *panels, int32_t group, const moe_act_chunk **rows) {
+static moe_panel_input panel_input(const native_unit *unit, const moe_panels *panels, row_group group,
+                                   const moe_act_chunk **rows) {
     const moe_matmul_task *task = unit->task;
     const uint8_t *shared = shared_group(unit, panels, group);
     if (shared) return (moe_panel_input){.gathered = shared};
     const moe_gather_fn gather = panels->gather[task->weight_type];
     uint8_t *memory = unit->scratch.gathered;
-    if (gather && panels_at_once(task)) memory += (size_t)group * gathered_group_bytes(panels, task);
+    if (gather && panels_at_once(task)) memory += group.offset;
     if (gather && gather == unit->gathered) return (moe_panel_input){.gathered = memory};
-    const int32_t i = group * groups_of(panels, task->m).rows, m = least(groups_of(panels, task->m).rows, task->m - i);
-    for (int32_t r = 0; r < m; r++) rows[r] = activations(unit, i + r);
+    for (int32_t r = 0; r < group.rows; r++) rows[r] = activations(unit, group.first + r);
     if (!gather) return (moe_panel_input){.rows = rows};
-    gather(rows, m, task->k, memory);
+    gather(rows, group.rows, task->k, memory);
     return (moe_panel_input){.gathered = memory};
 }
 
 /// A group of activation rows times one packed panel: columns j...j + n - 1.
-static void compute_panel(const native_unit *unit, const moe_panels *panels, moe_panel_input x, int32_t group, int32_t j, int32_t n,
+static void compute_panel(const native_unit *unit, const moe_panels *panels, moe_panel_input x, row_group group, int32_t j, int32_t n,
                           const uint8_t *panel, moe_ahead ahead) {
     const moe_matmul_task *task = unit->task;
-    const int32_t rows = groups_of(panels, task->m).rows, i = group * rows, m = least(rows, task->m - i);
     float tile[MOE_PANEL_ROWS * MOE_TILE_COLUMNS];
-    panels->multiply(task->weight_type, panel, n, x, m, task->k, ahead, tile);
-    store_tile(task, tile, i, m, j, n);
+    panels->multiply(task->weight_type, panel, n, x, group.rows, task->k, ahead, tile);
+    store_tile(task, tile, group.first, group.rows, j, n);
 }
 
 /// Each panel is packed, used for all rows, and forgotten.
 static void compute_panels_at_once(const native_unit *unit, const moe_panels *panels) {
     const moe_matmul_task *task = unit->task;
     const int32_t type = task->weight_type, end = unit->end, columns = panels->columns;
-    const int32_t groups = groups_of(panels, task->m).count, parts = groups + 1;
+    const row_groups groups = groups_of(panels, task, type);
     const moe_act_chunk *rows[MOE_PANEL_ROWS];
     native_unit later = *unit;
     later.gathered = panels->gather[type];
     for (int32_t j = unit->begin; j < end; j += columns) {
-        const int32_t n = least(columns, end - j);
+        const int32_t n = least(columns, end - j), parts = groups.count + 1;
         const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
         panels->pack(type, unit->call->kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k,
                      moe_ahead_part(next, 0, parts), unit->scratch.panels);
-        for (int32_t g = 0; g < groups; g++) {
-            const moe_panel_input x = panel_input(j == unit->begin ? unit : &later, panels, g, rows);
-            compute_panel(unit, panels, x, g, j, n, unit->scratch.panels, moe_ahead_part(next, g + 1, parts));
+        for (int32_t g = 0; g < groups.count; g++) {
+            const row_group group = group_at(&groups, task, g);
+            const moe_panel_input x = panel_input(j == unit->begin ? unit : &later, panels, group, rows);
+            compute_panel(unit, panels, x, group, j, n, unit->scratch.panels, moe_ahead_part(next, g + 1, parts));
         }
     }
 }
@@ -318,12 +323,14 @@ static void compute_panels_in_turn(const native_unit *unit, const moe_panels *pa
         const moe_ahead next = j + n < end ? weights_of(task, j + n, columns, end) : unit->after;
         panels->pack(type, unit->call->kernels->unpack[type], weight_row(task, j), task->row_bytes, n, task->k, next, packed);
     }
-    for (int32_t g = 0; g < groups_of(panels, task->m).count; g++) {
+    const row_groups groups = groups_of(panels, task, type);
+    for (int32_t g = 0; g < groups.count; g++) {
+        const row_group group = group_at(&groups, task, g);
         const moe_act_chunk *rows[MOE_PANEL_ROWS];
-        const moe_panel_input x = panel_input(unit, panels, g, rows);
+        const moe_panel_input x = panel_input(unit, panels, group, rows);
         packed = unit->scratch.panels;
         for (int32_t j = unit->begin; j < end; j += columns, packed += panel_bytes) {
-            compute_panel(unit, panels, x, g, j, least(columns, end - j), packed, (moe_ahead){NULL, 0});
+            compute_panel(unit, panels, x, group, j, least(columns, end - j), packed, (moe_ahead){NULL, 0});
         }
     }
 }
@@ -406,7 +413,7 @@ static void gather_worker(void *context, int32_t worker, int32_t workers) {
         while (index + 1 < call->shared_count && call->shared[index + 1].first_part <= part) index++;
         const shared_rows *shared = &call->shared[index];
         const moe_matmul_task *task = shared->task;
-        const int32_t rows = part_rows(shared->panels, task->m), own = (int32_t)(part - shared->first_part);
+        const int32_t rows = shared->part_rows, own = (int32_t)(part - shared->first_part);
         const int32_t i = own * rows, m = least(rows, task->m - i);
         const moe_act_chunk *x[MOE_PANEL_ROWS];
         for (int32_t r = 0; r < m; r++) x[r] = activation_row(call, shared->group, task, i + r);
@@ -480,8 +487,9 @@ static void plan_shared(native_call *call, int32_t index, scratch_sizes *sizes) 
     const int64_t units = (index + 1 < call->count ? call->plans[index + 1].first_unit : call->unit_count) - plan->first_unit;
     if (!gather || units == 1 || (panels_at_once(task) && units < call->unit_count / shared_part_of_call)) return;
     if (call->shared_count == 0 || !same_rows(&call->shared[call->shared_count - 1], task, plan->group, gather)) {
-        const int32_t rows = part_rows(panels, task->m), parts = (task->m + rows - 1) / rows;
-        call->shared[call->shared_count++] = (shared_rows){task, panels, gather, plan->group, call->part_count, sizes->shared};
+        const int32_t rows = least(groups_of(panels, task, task->weight_type).rows, panels->gathered_rows);
+        const int32_t parts = (task->m + rows - 1) / rows;
+        call->shared[call->shared_count++] = (shared_rows){task, panels, gather, plan->group, rows, call->part_count, sizes->shared};
         call->part_count += parts;
         sizes->shared += (size_t)parts * moe_gathered_bytes(panels, rows, task->k);
     }
